@@ -1,0 +1,1 @@
+"""What surrounds the roles: the embedded broker and the files that machines read."""

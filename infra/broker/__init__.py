@@ -1,0 +1,1 @@
+"""The embedded broker: one durable Kafka node for a laptop."""

@@ -1,0 +1,1 @@
+"""The lake: Delta tables, contracts, silver, gold, queries and their proof."""

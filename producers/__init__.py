@@ -1,0 +1,1 @@
+"""Source to topic: deliveries made durable, identified, read and published."""

@@ -1,0 +1,1 @@
+"""The file source: which files are there, and the records in them."""
