@@ -1,0 +1,223 @@
+"""`headrace.toml`: everything a project can be told, checked before anything starts.
+
+Values come, in this order of strength, from the environment (`HEADRACE_LAKE__URI`), the project's
+`.env`, the file. `{ env = "NAME" }` anywhere in the file stands for that variable.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from headrace.event import topic_name
+from headrace.paths import ProjectPaths
+from headrace.stream import Stream
+from headrace.units import Bytes, Seconds
+
+ENV_PREFIX = "HEADRACE_"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+
+
+def check_name(value: str) -> str:
+    """Names become topics, tables and folders: lower case, digits and `_`, a letter first."""
+    if not _NAME.match(value):
+        raise ValueError(
+            "expected a name of lower-case letters, digits and _ that begins with a letter"
+        )
+    return value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProjectSection(_Section):
+    """`[project]`."""
+
+    name: Annotated[str, Field(description="prefix of its topics")]
+    first_date: Annotated[
+        date, Field(description="the first partition; events before it are quarantined")
+    ] = date(1970, 1, 1)
+
+    _check_name = field_validator("name")(check_name)
+
+
+class LakeSection(_Section):
+    """`[lake]`."""
+
+    uri: Annotated[str, Field(description="a folder, or s3://bucket/prefix")] = "./lake"
+    options: Annotated[
+        dict[str, str],
+        Field(description="storage options, as delta-rs names them"),
+    ] = {}
+
+
+class BrokerSection(_Section):
+    """`[broker]`: left out, the embedded one is used."""
+
+    bootstrap_servers: Annotated[
+        str | None, Field(description="host:port[,host:port] of Redpanda or Kafka")
+    ] = None
+    port: Annotated[int, Field(ge=0, le=65_535, description="the embedded one's; 0: any")] = 0
+    topic_partitions: Annotated[int, Field(ge=1, le=256, description="of a new topic")] = 4
+    replication_factor: Annotated[int, Field(ge=1, description="of a new topic, not embedded")] = 1
+    max_message_bytes: Annotated[
+        Bytes, Field(ge=1_024, description="a larger record goes as a reference to the spool")
+    ] = 1_000_000
+
+
+class CsvOptions(_Section):
+    """How the CSV files of a source are written; what is left out is found from a sample."""
+
+    delimiter: Annotated[str | None, Field(min_length=1, max_length=4)] = None
+    quote: Annotated[str | None, Field(max_length=1)] = None
+    escape: Annotated[str | None, Field(max_length=1)] = None
+    header: bool | None = None
+    columns: Annotated[tuple[str, ...], Field(description="names where there is no header")] = ()
+    encoding: str | None = None
+
+
+class FileSource(_Section):
+    """`[sources.<name>]` with `kind = "files"`: a watched folder."""
+
+    kind: Literal["files"]
+    path: Annotated[str, Field(description="a folder, relative to the project")]
+    stream: Annotated[str, Field(description="where its records go")]
+    patterns: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "*.csv",
+        "*.tsv",
+        "*.ndjson",
+        "*.jsonl",
+        "*.json",
+    )
+    settle: Annotated[
+        Seconds, Field(ge=0, description="a file unchanged for so long is complete")
+    ] = 2.0
+    format: Annotated[
+        Literal["csv", "ndjson", "json"] | None, Field(description="found from name and content")
+    ] = None
+    csv: CsvOptions = CsvOptions()
+
+    _check_stream = field_validator("stream")(check_name)
+
+
+class ConsumeSection(_Section):
+    """`[consume]`: a micro-batch closes on rows, bytes or age, whichever comes first."""
+
+    batch_rows: Annotated[int, Field(ge=1)] = 100_000
+    batch_bytes: Annotated[Bytes, Field(ge=1)] = 64_000_000
+    batch_age: Annotated[Seconds, Field(gt=0)] = 2.0
+    session_timeout: Annotated[Seconds, Field(ge=1)] = 10.0
+
+
+class SpoolSection(_Section):
+    """`[spool]`: the raw zone."""
+
+    keep: Annotated[Seconds, Field(ge=0, description="after a delivery has landed")] = 30 * 86_400.0
+
+
+class Settings(BaseSettings):
+    """A whole `headrace.toml` with its overrides."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    project: ProjectSection
+    lake: LakeSection = LakeSection()
+    broker: BrokerSection = BrokerSection()
+    sources: dict[str, FileSource] = {}
+    consume: ConsumeSection = ConsumeSection()
+    spool: SpoolSection = SpoolSection()
+
+    @field_validator("sources")
+    @classmethod
+    def _source_names(cls, value: dict[str, FileSource]) -> dict[str, FileSource]:
+        for name in value:
+            check_name(name)
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first, then what the file said (given as init arguments)."""
+        return EnvSettingsSource(settings_cls), init_settings
+
+
+class Config(BaseModel):
+    """A project's settings with its streams, and where it stands."""
+
+    model_config = ConfigDict(
+        frozen=True, arbitrary_types_allowed=True, ignored_types=(cached_property,)
+    )
+
+    root: Path
+    settings: Settings
+    streams: dict[str, Stream]
+
+    @cached_property
+    def paths(self) -> ProjectPaths:
+        """The project's files and folders."""
+        return ProjectPaths(self.root)
+
+    @property
+    def name(self) -> str:
+        """The project's name."""
+        return self.settings.project.name
+
+    @property
+    def lake_uri(self) -> str:
+        """The lake's root: an absolute path for a local one."""
+        uri = self.settings.lake.uri
+        if "://" in uri:
+            return uri.rstrip("/")
+        return str((self.root / uri).resolve())
+
+    @property
+    def embedded_broker(self) -> bool:
+        """Whether the project runs on its own broker."""
+        return self.settings.broker.bootstrap_servers is None
+
+    def stream(self, name: str) -> Stream:
+        """A stream's rules; the defaults where it has no file yet."""
+        return self.streams.get(name) or Stream()
+
+    @property
+    def stream_names(self) -> tuple[str, ...]:
+        """Every stream a source feeds or a file describes, sorted."""
+        return tuple(
+            sorted({source.stream for source in self.settings.sources.values()} | set(self.streams))
+        )
+
+    def first_date(self, stream: str) -> date:
+        """The first date whose events the stream's silver accepts."""
+        return self.stream(stream).first_date or self.settings.project.first_date
+
+    def topic(self, stream: str) -> str:
+        """The stream's topic."""
+        return topic_name(self.name, stream)
+
+    def sources_of(self, stream: str) -> dict[str, FileSource]:
+        """The sources that feed a stream, by name."""
+        return {n: s for n, s in self.settings.sources.items() if s.stream == stream}

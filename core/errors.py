@@ -1,0 +1,69 @@
+"""The errors headrace raises on purpose.
+
+Each says what was found, what was expected and what to do about it. Two kinds matter to
+whoever catches them: *refused* (nothing happened, it is safe to look again) and *unknown*
+(it may have happened: look before trying again).
+"""
+
+from __future__ import annotations
+
+
+class HeadraceError(Exception):
+    """Base of every error a user may meet; its text is a complete message.
+
+    `remedy` is the next thing to do, shown after the message.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  -> {self.remedy}" if self.remedy else self.message
+
+
+class UsageError(HeadraceError):
+    """The command cannot be carried out as it was asked for."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A config file or a setting of the environment is wrong; lists every problem found."""
+
+
+class ProjectLockedError(HeadraceError):
+    """Another process works on this project, and only one may."""
+
+
+class DeliveryRejectedError(HeadraceError):
+    """A delivery cannot be read at all; recorded in the ledger as `rejected` with this text."""
+
+
+class BrokerError(HeadraceError):
+    """The broker cannot be reached, or answered in a way we cannot go on from."""
+
+
+class LakeError(HeadraceError):
+    """The lake cannot be read or written (permissions, space, network, damaged table)."""
+
+
+class CommitRefusedError(LakeError):
+    """The table had moved on: nothing was written. Refresh the handle and look again."""
+
+
+class CommitUnknownError(LakeError):
+    """The commit may or may not have been written: refresh and look before trying again."""
+
+
+class ContractError(ConfigError):
+    """A stream's contract or a gold model cannot be used as written."""
+
+
+class CheckFailedError(HeadraceError):
+    """A check did not hold, such as `verify`'s."""
+
+    exit_code = 3
