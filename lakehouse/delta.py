@@ -1,0 +1,307 @@
+"""The lake's tables and the one way to commit to them.
+
+Every commit that changes data carries `txn` actions (Delta protocol, "Transaction Identifiers")
+that say how far the table has read its input. `LakeTable.commit` compares each of them for
+equality on the very handle it then commits with: delta-rs accepts a lower version, and a table
+named by URI may have moved between the look and the write.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import structlog
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    QueryBuilder,
+    Schema,
+    Transaction,
+    write_deltalake,
+)
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from headrace.errors import CommitRefusedError, CommitUnknownError, LakeError
+
+Layer = Literal["bronze", "silver", "gold"]
+
+log = structlog.get_logger("lake")
+
+_MAX_COMMIT_RETRIES = 15
+_COMMIT_ID = "headrace.commit"
+# Without these a hung object store blocks a commit for many minutes.
+_STORE_DEFAULTS = {"timeout": "30s", "connect_timeout": "5s", "max_retries": "5"}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How a commit moves one position: from what it must be (None: absent) to what it becomes."""
+
+    expected: int | None
+    new: int
+
+
+@contextmanager
+def lake_errors(what: str) -> Iterator[None]:
+    """Turn what delta-rs and the file system raise into a `LakeError` that names the table."""
+    try:
+        yield
+    except (DeltaError, OSError, pa.ArrowException) as error:
+        raise LakeError(
+            f"{what}: {_first_line(error)}",
+            remedy="check [lake] in headrace.toml: folder or bucket, permissions, space",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+class LakeTable:
+    """One Delta table, loaded: all reads see the version it was loaded or refreshed at.
+
+    Safe to share between threads: every use of the handle holds its one lock.
+    """
+
+    def __init__(self, delta: DeltaTable, name: str) -> None:
+        self._delta = delta
+        self._lock = threading.RLock()
+        self.name = name
+
+    @property
+    def table_id(self) -> str:
+        """The identity the table was created with: another one is another table."""
+        with self._lock:
+            return str(self._delta.metadata().id)
+
+    @property
+    def version(self) -> int:
+        """The version this handle stands at."""
+        with self._lock:
+            return self._delta.version()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The table's columns."""
+        with self._lock:
+            return pa.schema(self._delta.schema().to_arrow())
+
+    @property
+    def file_uris(self) -> list[str]:
+        """The data files of this version."""
+        with self._lock:
+            return self._delta.file_uris()
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held over a look and the commit that relies on it."""
+        return self._lock
+
+    def position(self, app_id: str) -> int | None:
+        """The version of a `txn` at this handle's version; None where it was never set."""
+        with self._lock, lake_errors(self.name):
+            return self._delta.transaction_version(app_id)
+
+    def refresh(self) -> None:
+        """Move the handle to the table's latest version."""
+        with self._lock, lake_errors(self.name):
+            self._delta.update_incremental()
+
+    def files(self) -> pa.Table:
+        """The add actions of this version, flattened (`path`, `partition.*`, `num_records`...)."""
+        with self._lock, lake_errors(self.name):
+            return pa.table(self._delta.get_add_actions(flatten=True))
+
+    def scan(
+        self, columns: Sequence[str] | None = None, where: str | None = None
+    ) -> pa.RecordBatchReader:
+        """Stream rows of this version; `where` is SQL (DataFusion's), pushed into the scan."""
+        selection = "*" if columns is None else ", ".join(quote_identifier(c) for c in columns)
+        query = f"SELECT {selection} FROM t" + (f" WHERE {where}" if where else "")  # noqa: S608
+        with self._lock, lake_errors(self.name):
+            reader = QueryBuilder().register("t", self._delta).execute(query)
+            return pa.RecordBatchReader.from_stream(reader)
+
+    def changes(self, after_version: int) -> pa.RecordBatchReader:
+        """Stream the change feed of the commits after a version, up to this handle's version.
+
+        Never `allow_out_of_range`: it returns nothing, silently. Raises `LakeError` where the log
+        no longer reaches back so far.
+        """
+        with self._lock, lake_errors(self.name):
+            reader = self._delta.load_cdf(
+                starting_version=after_version + 1, ending_version=self._delta.version()
+            )
+            return pa.RecordBatchReader.from_stream(reader)
+
+    def commit(
+        self,
+        data: pa.Table | pa.RecordBatchReader,
+        steps: Mapping[str, Step],
+        *,
+        mode: Literal["append", "overwrite"] = "append",
+        predicate: str | None = None,
+        overwrite_schema: bool = False,
+    ) -> None:
+        """Write rows and move positions in one commit, or nothing.
+
+        `predicate` with "overwrite" replaces just the rows it matches. `data` is read once.
+
+        Raises `CommitRefusedError` where a position is not as expected (nothing was written, the
+        handle is refreshed), `CommitUnknownError` where the outcome could not be learnt, and
+        `LakeError` where the write failed and nothing was committed.
+        """
+        if not steps:
+            raise ValueError("a commit without a position cannot be told from its own repetition")
+        with self._lock:
+            self._require_present()
+            with lake_errors(self.name):
+                self._require(steps)
+            before = self._delta.version()
+            commit_id = uuid.uuid4().hex
+            properties = CommitProperties(
+                custom_metadata={_COMMIT_ID: commit_id},
+                max_commit_retries=_MAX_COMMIT_RETRIES,
+                app_transactions=[Transaction(app, step.new) for app, step in steps.items()],
+            )
+            try:
+                # Two calls: the overloads of write_deltalake tie a predicate to "overwrite".
+                if mode == "append":
+                    write_deltalake(self._delta, data, mode="append", commit_properties=properties)
+                else:
+                    write_deltalake(
+                        self._delta,
+                        data,
+                        mode="overwrite",
+                        predicate=predicate,
+                        schema_mode="overwrite" if overwrite_schema else None,
+                        commit_properties=properties,
+                    )
+            except (DeltaError, OSError, pa.ArrowException) as error:
+                if self._went_through(commit_id, before, error):
+                    log.info("commit_went_through", table=self.name, after=_first_line(error))
+                    return
+                self._require(steps, error)
+                raise LakeError(
+                    f"{self.name}: cannot write: {_first_line(error)}",
+                    remedy="check the lake's space and permissions; nothing was committed,"
+                    " so the same command can be run again",
+                ) from error
+
+    def _require(self, steps: Mapping[str, Step], cause: Exception | None = None) -> None:
+        for app_id, step in steps.items():
+            found = self._delta.transaction_version(app_id)
+            if found != step.expected:
+                raise CommitRefusedError(
+                    f"{self.name}: position {app_id} is {found}, expected {step.expected}:"
+                    " another writer was there first"
+                ) from cause
+
+    def _require_present(self) -> None:
+        """A commit to a deleted table would write a log that begins in its middle."""
+        uri = self._delta.table_uri
+        if uri.startswith("file://") or "://" not in uri:
+            log_folder = Path(uri.removeprefix("file://")) / "_delta_log"
+            if not log_folder.is_dir():
+                raise LakeError(
+                    f"{self.name}: the table was deleted while it was in use ({log_folder.parent})",
+                    remedy="run again: it is built anew from the spool",
+                )
+
+    def _went_through(self, commit_id: str, before: int, cause: Exception) -> bool:
+        """Whether a commit that raised is in the log after all (its answer was lost)."""
+        try:
+            self._delta.update_incremental()
+            newer = self._delta.version() - before
+            return newer > 0 and any(
+                entry.get(_COMMIT_ID) == commit_id for entry in self._delta.history(limit=newer)
+            )
+        except (DeltaError, OSError) as error:
+            raise CommitUnknownError(
+                f"{self.name}: a commit failed ({_first_line(cause)}) and whether it was written"
+                f" could not be learnt ({_first_line(error)})",
+                remedy="run again when the lake can be reached: it looks before it writes",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    """Where a project's tables are: `<uri>/<layer>/<name>`.
+
+    `uri`: an absolute folder, or `s3://bucket/prefix` with delta-rs's storage options.
+    """
+
+    uri: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether tables are files that DuckDB can read directly."""
+        return "://" not in self.uri or self.uri.startswith("file://")
+
+    def table_uri(self, layer: Layer, name: str) -> str:
+        """The URI of a table."""
+        return f"{self.uri}/{layer}/{name}"
+
+    def open(self, layer: Layer, name: str, version: int | None = None) -> LakeTable | None:
+        """Load a table at a version (default: the latest); None where there is none yet."""
+        label = f"{layer}.{name}"
+        uri = self.table_uri(layer, name)
+        if self.is_local and not Path(uri.removeprefix("file://"), "_delta_log").is_dir():
+            return None
+        with lake_errors(label):
+            try:
+                delta = DeltaTable(uri, version=version, storage_options=self._storage_options())
+            except TableNotFoundError:
+                return None
+            return LakeTable(delta, label)
+
+    def create(
+        self,
+        layer: Layer,
+        name: str,
+        schema: pa.Schema,
+        partition_by: Sequence[str] = (),
+        *,
+        change_feed: bool = False,
+    ) -> LakeTable:
+        """Create an empty table, or load it where it exists already."""
+        existing = self.open(layer, name)
+        if existing is not None:
+            return existing
+        label = f"{layer}.{name}"
+        configuration: dict[str, str | None] = {"headrace.formatVersion": "1"}
+        if change_feed:
+            configuration["delta.enableChangeDataFeed"] = "true"
+        with lake_errors(f"{label}: cannot be created in {self.uri}"):
+            delta = DeltaTable.create(
+                self.table_uri(layer, name),
+                Schema.from_arrow(schema),
+                mode="ignore",  # somebody else may just have created it
+                partition_by=list(partition_by),
+                configuration=configuration,
+                storage_options=self._storage_options(),
+                raise_if_key_not_exists=False,
+            )
+            return LakeTable(delta, label)
+
+    def _storage_options(self) -> dict[str, Any]:
+        return dict(self.options) if self.is_local else {**_STORE_DEFAULTS, **self.options}
+
+
+def quote_identifier(name: str) -> str:
+    """A column or table name as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_literal(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
