@@ -125,9 +125,14 @@ class LakeTable:
     ) -> pa.RecordBatchReader:
         """Stream rows of this version; `where` is SQL (DataFusion's), pushed into the scan."""
         selection = "*" if columns is None else ", ".join(quote_identifier(c) for c in columns)
-        query = f"SELECT {selection} FROM t" + (f" WHERE {where}" if where else "")  # noqa: S608
+        return self.query(
+            f"SELECT {selection} FROM t" + (f" WHERE {where}" if where else "")  # noqa: S608
+        )
+
+    def query(self, sql: str) -> pa.RecordBatchReader:
+        """Stream the answer to SQL (DataFusion's) over this version, which is the table `t`."""
         with self._lock, lake_errors(self.name):
-            reader = QueryBuilder().register("t", self._delta).execute(query)
+            reader = QueryBuilder().register("t", self._delta).execute(sql)
             return pa.RecordBatchReader.from_stream(reader)
 
     def changes(self, after_version: int) -> pa.RecordBatchReader:
