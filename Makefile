@@ -1,0 +1,90 @@
+# Needs Python 3.11+ (with venv), git and make; everything else is set up in .venv and .parts.
+# Every target may be called first, and called again: what is done already is not done twice, and
+# then nothing touches the network.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMPS := $(VENV)/.stamps
+# The first one that really runs (a pyenv shim may exist and refuse to) and can make environments.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 python3 python; do \
+  if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+  then command -v "$$python"; break; fi; done)
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+# Only what the lock names, by its hash, and only wheels: building a source archive would fetch
+# build tools that no lock names.
+PIP_LOCKED := $(PIP) install --require-hashes --no-deps --only-binary :all:
+PACKAGE_FOLDERS := core cli consumers examples infra lakehouse orchestration producers
+
+.PHONY: help install demo test lint parts lock bench clean FORCE
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
+
+install: $(STAMPS)/package $(STAMPS)/dev  ## .venv with headrace (editable) and what its development needs
+
+demo: $(STAMPS)/package  ## daily revenue by country out of real shop exports, in ./headrace-demo
+	@$(VENV)/bin/headrace demo
+
+test: install  ## the tests, with the real parts that `make parts` has installed
+	@$(PY) -P -m pytest $(PYTEST_ARGS)
+
+lint: install  ## format, lint, types, imports, dependencies, dead code, spelling
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -P -m mypy
+	@$(PY) -P -m mypy --config-file tests/mypy.ini
+	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/deptry .
+	@$(VENV)/bin/vulture
+	@$(VENV)/bin/codespell
+
+parts:  ## the real parts that tests can use: Apache Kafka, an S3 server (into .parts)
+	@tests/install-parts
+
+bench: install  ## rows per second from file to gold and peak memory, on the whole retail set
+	@$(PY) -P benchmarks/retail.py
+
+lock: $(STAMPS)/dev  ## requirements*.txt from pyproject.toml
+	@for file in "requirements.txt" \
+	  "requirements-build.txt --group build" \
+	  "requirements-dev.txt --group dev --constraint requirements.txt"; do \
+	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-header --no-annotate $(UPGRADE) pyproject.toml --output-file $$file || exit 1; \
+	done
+
+clean:  ## away with everything that the other targets made
+	rm -rf $(VENV) .parts build dist headrace-demo .mypy_cache .ruff_cache .pytest_cache
+
+$(PY):
+	@test -n "$(PYTHON)" || { \
+	  echo "make: no Python 3.11 or newer with venv found." >&2; \
+	  echo "  -> install one (Debian: apt install python3 python3-venv), or say: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
+	  exit 1; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+
+$(STAMPS)/run: requirements.txt requirements-build.txt $(PY)
+	@echo "Installing what headrace runs on"
+	@$(PIP_LOCKED) -r requirements.txt -r requirements-build.txt
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/dev: requirements-dev.txt $(STAMPS)/run
+	@echo "Installing what its development needs"
+	@$(PIP_LOCKED) -r requirements-dev.txt
+	@touch $@
+
+# A strict editable install is a tree of links to the files there were (type checkers and tests
+# follow it like any package), so it is made again when a file has come or gone.
+$(STAMPS)/package: $(STAMPS)/run $(STAMPS)/files pyproject.toml
+	@rm -rf build
+	@$(PIP) install --no-deps --no-index --no-build-isolation \
+	  --config-settings editable_mode=strict --editable .
+	@touch $@
+
+$(STAMPS)/files: FORCE | $(STAMPS)/run
+	@find $(PACKAGE_FOLDERS) -name __pycache__ -prune -o -type f -print 2>/dev/null | LC_ALL=C sort > $@.new
+	@if cmp -s $@ $@.new; then rm $@.new; else mv $@.new $@; fi
