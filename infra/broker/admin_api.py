@@ -1,0 +1,331 @@
+"""Metadata, topics, configs and the cluster itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from kio.schema.api_versions.v4.response import ApiVersion, ApiVersionsResponse
+from kio.schema.create_topics.v7.response import (
+    CreatableTopicConfigs,
+    CreatableTopicResult,
+    CreateTopicsResponse,
+)
+from kio.schema.delete_topics.v6.response import DeletableTopicResult, DeleteTopicsResponse
+from kio.schema.describe_cluster.v2.response import (
+    DescribeClusterBroker,
+    DescribeClusterResponse,
+)
+from kio.schema.describe_configs.v4.response import (
+    DescribeConfigsResourceResult,
+    DescribeConfigsResponse,
+    DescribeConfigsResult,
+)
+from kio.schema.errors import ErrorCode
+from kio.schema.metadata.v13.response import (
+    MetadataResponse,
+    MetadataResponseBroker,
+    MetadataResponsePartition,
+    MetadataResponseTopic,
+)
+from kio.schema.types import TopicName
+from kio.static.primitive import i8, i16, i32
+
+from headrace.infra.broker.call import LEADER_EPOCH, NO_THROTTLE, NODE_ID, Call, Handler
+from headrace.infra.broker.configs import Config, broker_configs, topic_configs
+from headrace.infra.broker.errors import RequestRefusedError
+from headrace.infra.broker.wire import APIS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from kio.schema.api_versions.v4.request import ApiVersionsRequest
+    from kio.schema.create_topics.v7.request import CreatableTopic, CreateTopicsRequest
+    from kio.schema.delete_topics.v6.request import DeleteTopicsRequest, DeleteTopicState
+    from kio.schema.describe_cluster.v2.request import DescribeClusterRequest
+    from kio.schema.describe_configs.v4.request import (
+        DescribeConfigsRequest,
+        DescribeConfigsResource,
+    )
+    from kio.schema.metadata.v13.request import MetadataRequest
+
+    from headrace.infra.broker.folder import DataFolder
+    from headrace.infra.broker.settings import BrokerSettings
+    from headrace.infra.broker.topics import Topic, Topics
+
+_TOPIC: Final = 2
+_BROKER: Final = 4
+_BROKERS_ENDPOINT: Final = 1
+
+
+class AdminApi:
+    """Handlers over the set of topics. `on_deleted` hears of each topic that is gone."""
+
+    def __init__(
+        self,
+        folder: DataFolder,
+        topics: Topics,
+        settings: BrokerSettings,
+        on_deleted: Callable[[Topic], None],
+    ) -> None:
+        self._folder = folder
+        self._topics = topics
+        self._settings = settings
+        self._on_deleted = on_deleted
+
+    def routes(self) -> dict[int, Handler]:
+        """The handlers by API key."""
+        return {
+            3: self.metadata,
+            18: self.api_versions,
+            19: self.create_topics,
+            20: self.delete_topics,
+            32: self.describe_configs,
+            60: self.describe_cluster,
+        }
+
+    async def api_versions(
+        self, _request: ApiVersionsRequest | None, call: Call
+    ) -> ApiVersionsResponse:
+        """What is offered; also the answer to an unknown version of this very request."""
+        known = APIS[18].takes(call.version)
+        return ApiVersionsResponse(
+            error_code=ErrorCode.none if known else ErrorCode.unsupported_version,
+            api_keys=tuple(
+                ApiVersion(
+                    api_key=i16(api.key),
+                    min_version=i16(api.advertised_oldest),
+                    max_version=i16(api.newest),
+                )
+                for api in APIS.values()
+            ),
+            throttle_time=NO_THROTTLE,
+        )
+
+    # -- metadata ---------------------------------------------------------------------------
+
+    async def metadata(self, request: MetadataRequest, call: Call) -> MetadataResponse:
+        """The node and the topics asked for, or all; may create what is missing."""
+        asks_all = request.topics is None or (call.version == 0 and not request.topics)
+        if asks_all:
+            topics = tuple(_described(topic) for topic in self._topics)
+        else:
+            may_create = self._settings.auto_create_topics and (
+                request.allow_auto_topic_creation or call.version < 4
+            )
+            topics = tuple(
+                self._metadata_of(asked.name, asked.topic_id, may_create=may_create)
+                for asked in request.topics or ()
+            )
+        return MetadataResponse(
+            throttle_time=NO_THROTTLE,
+            brokers=(MetadataResponseBroker(node_id=NODE_ID, host=call.host, port=i32(call.port)),),
+            cluster_id=self._folder.cluster_id,
+            controller_id=NODE_ID,
+            topics=topics,
+            error_code=ErrorCode.none,
+        )
+
+    def _metadata_of(
+        self, name: TopicName | None, topic_id: UUID | None, *, may_create: bool
+    ) -> MetadataResponseTopic:
+        if name is None:
+            topic = self._topics.by_id(topic_id) if topic_id is not None else None
+            if topic is None:
+                return _missing(TopicName(""), topic_id, ErrorCode.unknown_topic_id)
+            return _described(topic)
+        topic = self._topics.get(name)
+        if topic is not None:
+            return _described(topic)
+        if not may_create:
+            return _missing(name, None, ErrorCode.unknown_topic_or_partition)
+        try:
+            self._folder.check_in_place()
+            return _described(self._topics.create(name, -1))
+        except RequestRefusedError as refused:
+            return _missing(name, None, refused.code)
+
+    # -- topics -----------------------------------------------------------------------------
+
+    async def create_topics(
+        self, request: CreateTopicsRequest, _call: Call
+    ) -> CreateTopicsResponse:
+        """Make topics; one node, so a replication factor of 1."""
+        names = [asked.name for asked in request.topics]
+        results = []
+        for asked in request.topics:
+            try:
+                if names.count(asked.name) > 1:
+                    raise RequestRefusedError(
+                        ErrorCode.invalid_request, f"{asked.name} is named twice in one request"
+                    )
+                results.append(self._create(asked, validate_only=request.validate_only))
+            except RequestRefusedError as refused:
+                results.append(
+                    CreatableTopicResult(
+                        name=asked.name,
+                        topic_id=None,
+                        error_code=refused.code,
+                        error_message=refused.message,
+                        configs=None,
+                    )
+                )
+        return CreateTopicsResponse(throttle_time=NO_THROTTLE, topics=tuple(results))
+
+    def _create(self, asked: CreatableTopic, *, validate_only: bool) -> CreatableTopicResult:
+        partitions = _partitions_asked(asked)
+        if asked.replication_factor not in {-1, 1} and not asked.assignments:
+            raise RequestRefusedError(
+                ErrorCode.invalid_replication_factor,
+                f"replication factor {asked.replication_factor} found, 1 expected: "
+                "the embedded broker is one node",
+            )
+        known = {config.name for config in topic_configs(self._settings)}
+        for config in asked.configs:
+            if config.name not in known:
+                raise RequestRefusedError(
+                    ErrorCode.invalid_config, f"unknown topic config {config.name}"
+                )
+        count, topic_id = self._topics.check_new(asked.name, partitions), None
+        if not validate_only:
+            self._folder.check_in_place()
+            topic_id = self._topics.create(asked.name, partitions).topic_id
+        return CreatableTopicResult(
+            name=asked.name,
+            topic_id=topic_id,
+            error_code=ErrorCode.none,
+            error_message=None,
+            num_partitions=i32(count),
+            replication_factor=i16(1),
+            configs=tuple(
+                CreatableTopicConfigs(
+                    name=config.name,
+                    value=config.value,
+                    read_only=True,
+                    config_source=i8(config.source),
+                    is_sensitive=False,
+                )
+                for config in topic_configs(self._settings)
+            ),
+        )
+
+    async def delete_topics(
+        self, request: DeleteTopicsRequest, _call: Call
+    ) -> DeleteTopicsResponse:
+        """Remove topics, their data, and what groups have committed in them."""
+        results = tuple(self._delete(asked) for asked in request.topics)
+        return DeleteTopicsResponse(throttle_time=NO_THROTTLE, responses=results)
+
+    def _delete(self, asked: DeleteTopicState) -> DeletableTopicResult:
+        name, message, code = asked.name, None, ErrorCode.none
+        try:
+            if name is None:
+                found = self._topics.by_id(asked.topic_id) if asked.topic_id else None
+                if found is None:
+                    raise RequestRefusedError(ErrorCode.unknown_topic_id, "no topic has this id")
+                name = TopicName(found.name)
+            self._folder.check_in_place()
+            self._on_deleted(self._topics.delete(name))
+        except RequestRefusedError as refused:
+            code, message = refused.code, refused.message
+        return DeletableTopicResult(
+            name=name, topic_id=asked.topic_id, error_code=code, error_message=message
+        )
+
+    # -- configs and cluster ----------------------------------------------------------------
+
+    async def describe_configs(
+        self, request: DescribeConfigsRequest, _call: Call
+    ) -> DescribeConfigsResponse:
+        """The settings of the broker or a topic under Kafka's names, all read-only."""
+        results = tuple(self._configs_of(asked) for asked in request.resources)
+        return DescribeConfigsResponse(throttle_time=NO_THROTTLE, results=results)
+
+    def _configs_of(self, asked: DescribeConfigsResource) -> DescribeConfigsResult:
+        code, message = ErrorCode.none, None
+        configs: tuple[Config, ...] = ()
+        if asked.resource_type == _BROKER:
+            configs = broker_configs(self._settings)
+        elif asked.resource_type != _TOPIC:
+            code, message = ErrorCode.invalid_request, "only topics and the broker have configs"
+        elif self._topics.get(asked.resource_name) is None:
+            code = ErrorCode.unknown_topic_or_partition
+            message = f"there is no topic {asked.resource_name}"
+        else:
+            configs = topic_configs(self._settings)
+        wanted = asked.configuration_keys
+        return DescribeConfigsResult(
+            error_code=code,
+            error_message=message,
+            resource_type=asked.resource_type,
+            resource_name=asked.resource_name,
+            configs=tuple(
+                DescribeConfigsResourceResult(
+                    name=config.name,
+                    value=config.value,
+                    read_only=True,
+                    config_source=i8(config.source),
+                    is_sensitive=False,
+                    synonyms=(),
+                    config_type=i8(config.kind),
+                    documentation=None,
+                )
+                for config in configs
+                if not wanted or config.name in wanted
+            ),
+        )
+
+    async def describe_cluster(
+        self, request: DescribeClusterRequest, call: Call
+    ) -> DescribeClusterResponse:
+        """One node, which is also the controller."""
+        known = request.endpoint_type == _BROKERS_ENDPOINT
+        broker = DescribeClusterBroker(
+            broker_id=NODE_ID, host=call.host, port=i32(call.port), is_fenced=False
+        )
+        return DescribeClusterResponse(
+            throttle_time=NO_THROTTLE,
+            error_code=ErrorCode.none if known else ErrorCode.mismatched_endpoint_type,
+            endpoint_type=request.endpoint_type,
+            cluster_id=self._folder.cluster_id,
+            controller_id=NODE_ID,
+            brokers=(broker,) if known else (),
+        )
+
+
+def _described(topic: Topic) -> MetadataResponseTopic:
+    return MetadataResponseTopic(
+        error_code=ErrorCode.none,
+        name=TopicName(topic.name),
+        topic_id=topic.topic_id,
+        partitions=tuple(
+            MetadataResponsePartition(
+                error_code=ErrorCode.none,
+                partition_index=i32(index),
+                leader_id=NODE_ID,
+                leader_epoch=LEADER_EPOCH,
+                replica_nodes=(NODE_ID,),
+                isr_nodes=(NODE_ID,),
+            )
+            for index in range(len(topic.logs))
+        ),
+    )
+
+
+def _missing(
+    name: TopicName | None, topic_id: UUID | None, code: ErrorCode
+) -> MetadataResponseTopic:
+    return MetadataResponseTopic(error_code=code, name=name, topic_id=topic_id, partitions=())
+
+
+def _partitions_asked(asked: CreatableTopic) -> int:
+    """The number of topic partitions, given as such or by assigning each to this node."""
+    if not asked.assignments:
+        return asked.num_partitions
+    indexes = sorted(assignment.partition_index for assignment in asked.assignments)
+    nodes = {node for assignment in asked.assignments for node in assignment.broker_ids}
+    if indexes != list(range(len(indexes))) or nodes != {NODE_ID}:
+        raise RequestRefusedError(
+            ErrorCode.invalid_replica_assignment, f"node {NODE_ID} is the only one"
+        )
+    return len(indexes)

@@ -1,0 +1,199 @@
+"""The broker in one piece: opens the data folder, listens, serves, watches, and closes cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from headrace.infra.broker.admin_api import AdminApi
+from headrace.infra.broker.call import Call
+from headrace.infra.broker.connection import Connection
+from headrace.infra.broker.data_api import DataApi
+from headrace.infra.broker.durability import Durability
+from headrace.infra.broker.errors import DataFolderLostError
+from headrace.infra.broker.folder import DataFolder
+from headrace.infra.broker.group_api import GroupApi
+from headrace.infra.broker.offsets import GroupOffsets
+from headrace.infra.broker.producer_ids import ProducerIds
+from headrace.infra.broker.settings import BrokerSettings
+from headrace.infra.broker.topics import Topic, Topics
+from headrace.infra.broker.wire import ProtocolError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+_log = structlog.get_logger("broker")
+_STREAM_LIMIT_BYTES = 2 * 1024 * 1024
+_ANY_HOST = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 (to recognise them, not to bind)
+
+
+class BrokerServer:
+    """A single-node Kafka broker over `data_dir`; an async context manager.
+
+    `port` 0 takes a free one; `port` and `bootstrap_servers` say which once it is entered. Entering
+    raises BrokerAlreadyRunningError, BrokerFormatError, or OSError (the port is taken, the folder
+    can't be written).
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        settings: BrokerSettings | None = None,
+    ) -> None:
+        self.settings = settings or BrokerSettings()
+        self.host = host
+        self.port = port
+        self._folder = DataFolder(data_dir)
+        self._topics = Topics(self._folder.topics, self.settings)
+        self._offsets = GroupOffsets(self._folder.offsets)
+        self._data = DataApi(
+            self._folder,
+            self._topics,
+            ProducerIds(self._folder.producer_ids),
+            Durability(self.settings.fsync),
+            self.settings,
+        )
+        self._groups = GroupApi(self._folder, self._topics, self._offsets, self.settings)
+        self._admin = AdminApi(self._folder, self._topics, self.settings, self._topic_deleted)
+        self._handlers = self._data.routes() | self._groups.routes() | self._admin.routes()
+        self._listener: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._watcher: asyncio.Task[None] | None = None
+        self._failed: asyncio.Future[None] | None = None
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """What clients connect to, as host:port."""
+        return f"{self._advertised_host(self.host)}:{self._advertised_port}"
+
+    @property
+    def cluster_id(self) -> str:
+        """The identity of this data folder; a wiped one gets another."""
+        return self._folder.cluster_id
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Recover what is on disk and listen."""
+        self._folder.open()
+        try:
+            self._topics.open()
+            self._offsets.open()
+            self._failed = asyncio.get_running_loop().create_future()
+            self._listener = await asyncio.start_server(
+                self._connected, self.host, self.port, limit=_STREAM_LIMIT_BYTES
+            )
+        except BaseException:
+            self._close_files()
+            raise
+        self.port = self._listener.sockets[0].getsockname()[1]
+        self._watcher = asyncio.create_task(self._watch_folder())
+        _log.info(
+            "broker ready",
+            bootstrap_servers=self.bootstrap_servers,
+            folder=str(self._folder.path),
+            cluster_id=self.cluster_id,
+        )
+
+    async def wait_failed(self) -> None:
+        """Wait until the broker can't go on, and raise why: DataFolderLostError or a bug."""
+        assert self._failed is not None, "the broker was not started"
+        await asyncio.shield(self._failed)
+
+    async def stop(self) -> None:
+        """Stop listening, hang up, and bring everything to the disk."""
+        if self._listener is not None:
+            self._listener.close()
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watcher
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        self._groups.close()
+        if self._failed is not None:
+            self._failed.cancel()
+        self._close_files()
+        _log.info("broker stopped", folder=str(self._folder.path))
+
+    def _close_files(self) -> None:
+        self._topics.close()
+        self._offsets.flush()
+        self._offsets.close()
+        self._folder.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            peer, here = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
+            call = Call(-1, "", peer[0], self._advertised_host(here[0]), self._advertised_port)
+            limit = self.settings.max_request_bytes
+            await Connection(reader, writer, self._handlers, call, limit).serve()
+        except ProtocolError as error:
+            _log.warning("connection closed", peer=peer[0], reason=str(error))
+        except asyncio.CancelledError:
+            pass  # the broker stops; asyncio's streams would report it as an error
+        except DataFolderLostError as error:
+            self._fail(error)
+        except Exception as error:
+            # The outermost loop of a connection: a bug in a handler must not go unseen.
+            _log.exception("connection failed", peer=peer[0])
+            del error
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _watch_folder(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(self.settings.folder_check_seconds)
+                self._folder.check_in_place()
+                self._topics.check_in_place()
+        except DataFolderLostError as error:
+            self._fail(error)
+
+    def _fail(self, error: DataFolderLostError) -> None:
+        """Stop serving at once: no answer is better than one that acknowledges what is lost."""
+        assert self._failed is not None
+        if not self._failed.done():
+            _log.error("broker can't go on", reason=str(error))
+            self._failed.set_exception(error)
+            self._failed.exception()  # not everybody waits for it
+        if self._listener is not None:
+            self._listener.close()
+        for task in self._connections:
+            task.cancel()
+
+    def _topic_deleted(self, topic: Topic) -> None:
+        for log in topic.logs:
+            self._data.wake(log)
+        self._groups.forget_topic(topic.name)
+
+    def _advertised_host(self, reached_at: str) -> str:
+        if self.settings.advertised_host is not None:
+            return self.settings.advertised_host
+        return reached_at if self.host in _ANY_HOST else self.host
+
+    @property
+    def _advertised_port(self) -> int:
+        return self.settings.advertised_port or self.port

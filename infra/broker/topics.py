@@ -1,0 +1,185 @@
+"""The topics of a broker: their names, ids and logs, and how they come and go on disk.
+
+A topic's folder is made under a passing name and renamed when it is whole, and renamed away before
+it is removed; so at any moment a topic is there or it is not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from uuid import UUID, uuid4
+
+import structlog
+from kio.schema.errors import ErrorCode
+
+from headrace.infra.broker.durable import sync_directory, write_durably
+from headrace.infra.broker.errors import RequestRefusedError
+from headrace.infra.broker.log import PartitionLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from headrace.infra.broker.settings import BrokerSettings
+
+_log = structlog.get_logger("broker")
+_LEGAL_NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+_NEW: Final = ".new-"
+_GONE: Final = ".gone-"
+_ASIDE: Final = ".aside-"
+_NAME_IN_FOLDER: Final = 100
+_DESCRIPTION: Final = "topic.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic and its logs, one for each topic partition, in order."""
+
+    name: str
+    topic_id: UUID
+    folder: Path
+    logs: tuple[PartitionLog, ...]
+
+
+class Topics:
+    """All topics, by name. Opened once, owned by one event loop."""
+
+    def __init__(self, folder: Path, settings: BrokerSettings) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._topics: dict[str, Topic] = {}
+
+    def __iter__(self) -> Iterator[Topic]:
+        return iter(self._topics.values())
+
+    def open(self) -> None:
+        """Open every topic's logs; finish creations and removals that a crash cut short."""
+        for folder in sorted(self._folder.iterdir()):
+            if folder.name.startswith((_NEW, _GONE)):
+                shutil.rmtree(folder)
+            elif folder.is_dir() and not folder.name.startswith(_ASIDE):
+                self._open_topic(folder)
+
+    def close(self) -> None:
+        """Flush and close every log."""
+        for topic in self:
+            for log in topic.logs:
+                log.flush()
+                log.close()
+
+    def get(self, name: str) -> Topic | None:
+        """The topic of that name."""
+        return self._topics.get(name)
+
+    def by_id(self, topic_id: UUID) -> Topic | None:
+        """The topic of that id."""
+        return next((topic for topic in self if topic.topic_id == topic_id), None)
+
+    def log(self, name: str, partition: int) -> PartitionLog:
+        """One topic partition's log. Raises RequestRefusedError (3) when there is none."""
+        topic = self._topics.get(name)
+        if topic is None or not 0 <= partition < len(topic.logs):
+            raise RequestRefusedError(
+                ErrorCode.unknown_topic_or_partition, f"there is no {name}-{partition}"
+            )
+        return topic.logs[partition]
+
+    def check_new(self, name: str, partitions: int) -> int:
+        """The number of topic partitions a new topic would get; -1 asks for the default.
+
+        Raises RequestRefusedError: 36 exists, 17 illegal name, 37 bad number of partitions.
+        """
+        if name in self._topics:
+            raise RequestRefusedError(ErrorCode.topic_already_exists, f"topic {name} exists")
+        if not _LEGAL_NAME.fullmatch(name) or name in {".", ".."}:
+            raise RequestRefusedError(
+                ErrorCode.invalid_topic_exception,
+                f"{name!r} is no topic name: expected up to 249 of a-z A-Z 0-9 . _ -",
+            )
+        if partitions == -1:
+            return self._settings.default_partitions
+        most = self._settings.max_partitions_per_topic
+        if not 1 <= partitions <= most:
+            raise RequestRefusedError(
+                ErrorCode.invalid_partitions, f"{partitions} partitions found, 1 to {most} expected"
+            )
+        return partitions
+
+    def create(self, name: str, partitions: int) -> Topic:
+        """Make a topic, on disk before this returns. Raises RequestRefusedError as `check_new`."""
+        count = self.check_new(name, partitions)
+        topic_id = uuid4()
+        fresh = self._folder / f"{_NEW}{topic_id.hex}"
+        try:
+            fresh.mkdir()
+            for partition in range(count):
+                (fresh / str(partition)).mkdir()
+            description = {"name": name, "topic_id": topic_id.hex, "partitions": count}
+            write_durably(fresh / _DESCRIPTION, json.dumps(description).encode() + b"\n")
+            folder = self._folder / f"{topic_id.hex[:8]}-{name[:_NAME_IN_FOLDER]}"
+            fresh.rename(folder)
+            sync_directory(self._folder)
+            topic = self._open_topic(folder)
+        except OSError as error:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise RequestRefusedError(ErrorCode.kafka_storage_error, str(error)) from error
+        assert topic is not None
+        _log.info("topic created", topic=name, partitions=count, topic_id=topic_id.hex)
+        return topic
+
+    def delete(self, name: str) -> Topic:
+        """Remove a topic and its data. Raises RequestRefusedError (3, 56)."""
+        topic = self._topics.get(name)
+        if topic is None:
+            raise RequestRefusedError(
+                ErrorCode.unknown_topic_or_partition, f"there is no topic {name}"
+            )
+        gone = self._folder / f"{_GONE}{topic.topic_id.hex}"
+        try:
+            topic.folder.rename(gone)
+            sync_directory(self._folder)
+        except OSError as error:
+            raise RequestRefusedError(ErrorCode.kafka_storage_error, str(error)) from error
+        del self._topics[name]
+        for log in topic.logs:
+            log.close()
+        shutil.rmtree(gone, ignore_errors=True)
+        _log.info("topic deleted", topic=name, topic_id=topic.topic_id.hex)
+        return topic
+
+    def check_in_place(self) -> None:
+        """Raise DataFolderLostError unless every log's files are where they were made."""
+        for topic in self:
+            for log in topic.logs:
+                log.check_in_place()
+
+    def _open_topic(self, folder: Path) -> Topic | None:
+        try:
+            found = json.loads((folder / _DESCRIPTION).read_bytes())
+            name, count = str(found["name"]), int(found["partitions"])
+            topic_id = UUID(hex=found["topic_id"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            aside = folder.with_name(f"{_ASIDE}{folder.name}")
+            folder.rename(aside)
+            _log.error(
+                "topic without a readable topic.json set aside",
+                folder=str(aside),
+                reason=str(error),
+            )
+            return None
+        logs = []
+        for partition in range(count):
+            log_folder = folder / str(partition)
+            if not log_folder.is_dir():
+                _log.error("topic partition lost its folder", topic=name, partition=partition)
+                log_folder.mkdir()
+                sync_directory(folder)
+            log = PartitionLog(log_folder, self._settings)
+            log.open()
+            logs.append(log)
+        topic = self._topics[name] = Topic(name, topic_id, folder, tuple(logs))
+        return topic
