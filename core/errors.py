@@ -43,6 +43,10 @@ class DeliveryRejectedError(HeadraceError):
     """A delivery cannot be read at all; recorded in the ledger as `rejected` with this text."""
 
 
+class LedgerError(HeadraceError):
+    """The ledger or the spool cannot be used (damaged, full disk, made by another version)."""
+
+
 class BrokerError(HeadraceError):
     """The broker cannot be reached, or answered in a way we cannot go on from."""
 

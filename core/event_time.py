@@ -19,7 +19,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Year first, so day and month cannot be mistaken for each other; "/" and "." are common in exports.
 _YEAR_FIRST = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?:[ T](.+))?\Z")
 _YEAR_ONLY = re.compile(r"(\d{4})(?:-(\d{2}))?\Z")
-_SHORT_CLOCK = re.compile(r"(\d):(\d{2}.*)\Z")
+_SHORT_CLOCK = re.compile(r"\A(\d):(\d{2}.*)\Z")
 
 
 def _parse_auto(text: str) -> datetime | None:

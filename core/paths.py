@@ -58,6 +58,11 @@ class ProjectPaths:
         return self.state / "locks"
 
     @property
+    def services(self) -> Path:
+        """Which roles run now."""
+        return self.state / "services.json"
+
+    @property
     def scratch(self) -> Path:
         """DuckDB's spill files and others that may be deleted at any time."""
         return self.state / "tmp"

@@ -100,7 +100,7 @@ class Stream(_Strict):
     def _known_zone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (OSError, ValueError) as error:
+        except (KeyError, OSError, ValueError) as error:
             raise ValueError(
                 'expected an IANA time zone such as "UTC" or "Europe/London"'
             ) from error

@@ -1,0 +1,49 @@
+"""`headrace broker`: the embedded broker in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from headrace.cli.options import role_options
+
+
+@click.command(
+    name="broker",
+    epilog="Example: headrace broker --project shop --port 19092",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), help="Default: the config's, or a free one."
+)
+@role_options
+def command(project: Path, host: str, port: int | None, verbose: bool, supervised: bool) -> None:
+    """Serve the project's embedded broker until told to stop (SIGTERM, Ctrl-C).
+
+    It is one durable Kafka node for a laptop; its data is in .headrace/broker.
+    """
+    from headrace.cli.role import run_role
+    from headrace.errors import UsageError
+
+    with run_role("broker", project, verbose=verbose, supervised=supervised) as (config, channel):
+        from headrace.infra.broker.service import run_broker
+
+        if not config.embedded_broker:
+            raise UsageError(
+                "this project has a broker of its own:"
+                f" [broker] bootstrap_servers = {config.settings.broker.bootstrap_servers!r}",
+                remedy="remove that setting to use the embedded broker",
+            )
+
+        def on_ready(bound_port: int) -> None:
+            channel.say("ready", port=bound_port)
+            if not supervised:
+                click.echo(f"broker ready at {host}:{bound_port}", err=True)
+
+        run_broker(
+            config.paths.broker,
+            host=host,
+            port=config.settings.broker.port if port is None else port,
+            on_ready=on_ready,
+        )

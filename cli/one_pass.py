@@ -1,0 +1,212 @@
+"""One pass of `headrace run`: the roles as children, then silver and gold."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from headrace.config import Config
+from headrace.errors import HeadraceError
+from headrace.infra.restarts import RestartPolicy
+from headrace.infra.role_process import Role, RoleMessage, RoleProcess
+from headrace.infra.services import Service, record_services
+from headrace.locks import process_lock
+
+if TYPE_CHECKING:
+    from headrace.cli.project import Project
+    from headrace.cli.refresh import RefreshReport
+
+_TICK_SECONDS: Final = 0.2
+
+
+class PassProgress(Protocol):
+    """Who wants to know how a pass goes on."""
+
+    def produced(self, data: dict[str, object]) -> None:
+        """The producer's figures so far."""
+
+    def landed(self, rows: int) -> None:
+        """Rows of one more bronze commit."""
+
+    def refreshing(self, what: str) -> None:
+        """Silver or gold of this name is being brought up to date."""
+
+    def notice(self, text: str) -> None:
+        """Something a person should know."""
+
+
+class NoProgress:
+    """Nobody does."""
+
+    def produced(self, data: dict[str, object]) -> None:
+        """Ignored."""
+
+    def landed(self, rows: int) -> None:
+        """Ignored."""
+
+    def refreshing(self, what: str) -> None:
+        """Ignored."""
+
+    def notice(self, text: str) -> None:
+        """Ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What one pass did. `produced` holds the producer's summary."""
+
+    produced: dict[str, int]
+    landed_rows: int
+    refresh: RefreshReport
+    seconds: float
+
+    @property
+    def rejected(self) -> int:
+        """Deliveries that stand rejected."""
+        return self.produced.get("rejected", 0)
+
+
+class RoleFailedError(HeadraceError):
+    """A role ended with an error it told us."""
+
+    def __init__(self, role: str, data: dict[str, object]) -> None:
+        remedy = data.get("remedy")
+        super().__init__(
+            f"{role}: {data.get('message')}", remedy=None if remedy is None else str(remedy)
+        )
+        self.exit_code = int(str(data.get("exit_code", 1)))
+
+
+def run_one_pass(
+    project: Project, *, source: str | None = None, progress: PassProgress | None = None
+) -> PassReport:
+    """Take what is there, publish, land, refresh; the roles are gone when this returns.
+
+    Raises `HeadraceError`: whatever stopped a role, or a contract or model that cannot be used.
+    """
+    from headrace.cli.refresh import refresh
+
+    watcher = NoProgress() if progress is None else progress
+    began = time.monotonic()
+    config = project.config
+    with process_lock(config.paths.locks / "run.lock", what="`headrace run` on this project"):
+        project.check()
+        roles = _Ingest(config, source, watcher)
+        produced = roles.run()
+        report = refresh(project, on_table=watcher.refreshing, locked=True)
+    return PassReport(produced, roles.landed_rows, report, time.monotonic() - began)
+
+
+class _Ingest:
+    """The broker, consumer and producer of one pass, started again where they die."""
+
+    def __init__(self, config: Config, source: str | None, progress: PassProgress) -> None:
+        self._config = config
+        self._source = source
+        self._progress = progress
+        self._messages: queue.Queue[RoleMessage] = queue.Queue()
+        self._roles: dict[Role, RoleProcess] = {}
+        self._errors: dict[int, dict[str, object]] = {}
+        self._restarts: dict[Role, RestartPolicy] = {}
+        self._broker_port = config.settings.broker.port
+        self._broker_ready = False
+        self._produced: dict[str, int] | None = None
+        self.landed_rows = 0
+
+    def run(self) -> dict[str, int]:
+        """Everything that is there, to bronze; returns the producer's summary."""
+        try:
+            if self._config.embedded_broker:
+                self._start("broker")
+                while not self._broker_ready:
+                    self._handle_next()
+            self._start("consume")
+            self._start("produce")
+            while self._produced is None or "produce" in self._roles:
+                self._handle_next()
+            self._roles["consume"].finish()
+            while "consume" in self._roles:
+                self._handle_next()
+            return self._produced
+        finally:
+            for role in ("produce", "consume", "broker"):
+                process = self._roles.pop(role, None)
+                if process is not None:
+                    process.stop()
+            record_services(self._config.paths.services, [])
+
+    def _arguments(self, role: Role) -> Sequence[str]:
+        if role == "broker":
+            return ["--port", str(self._broker_port)]
+        servers = self._config.settings.broker.bootstrap_servers
+        address = ["--bootstrap-servers", servers or f"127.0.0.1:{self._broker_port}"]
+        if role == "consume":
+            return address
+        only = [] if self._source is None else ["--source", self._source]
+        return [*address, "--once", "--until-landed", *only]
+
+    def _start(self, role: Role) -> None:
+        self._roles[role] = RoleProcess.start(
+            role,
+            self._config.root,
+            self._arguments(role),
+            log_file=self._config.paths.logs / f"{role}.log",
+            messages=self._messages,
+        )
+        record_services(
+            self._config.paths.services,
+            [
+                Service(name, process.pid, self._broker_port if name == "broker" else None)
+                for name, process in self._roles.items()
+            ],
+        )
+
+    def _handle_next(self) -> None:
+        try:
+            message = self._messages.get(timeout=_TICK_SECONDS)
+        except queue.Empty:
+            return
+        if message.kind == "ready" and message.role == "broker":
+            self._broker_port = int(str(message.data["port"]))
+            self._broker_ready = True
+        elif message.kind == "progress":
+            self._progress.produced(message.data)
+        elif message.kind == "notice":
+            self._progress.notice(str(message.data["text"]))
+        elif message.kind == "commit":
+            rows = int(str(message.data["rows"]))
+            self.landed_rows += rows
+            self._progress.landed(rows)
+        elif message.kind == "done":
+            self._produced = {name: int(str(value)) for name, value in message.data.items()}
+        elif message.kind == "error":
+            self._errors[message.pid] = message.data
+        elif message.kind == "exit":
+            self._ended(message)
+
+    def _ended(self, message: RoleMessage) -> None:
+        role, code = message.role, int(str(message.data["code"]))
+        if self._roles.get(role) is None or self._roles[role].pid != message.pid:
+            return
+        process = self._roles.pop(role)
+        if message.pid in self._errors:
+            raise RoleFailedError(role, self._errors[message.pid])
+        over = role == "produce" and self._produced is not None
+        if over or (role == "consume" and code == 0 and self._produced is not None):
+            return
+        delay = self._restarts.setdefault(role, RestartPolicy()).delay_after_death(time.monotonic())
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if delay is None:
+            raise HeadraceError(
+                f"{role} keeps dying ({how}); what has landed is safe",
+                remedy=f"its log says why: {process.log_file}",
+            )
+        self._progress.notice(f"{role} died ({how}); starting it again")
+        time.sleep(delay)
+        self._start(role)
+        if role == "consume" and self._produced is not None:
+            self._roles["consume"].finish()

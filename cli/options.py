@@ -1,0 +1,46 @@
+"""Options that commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def project_option(function: F) -> F:
+    """`--project DIR`, passed on as a path."""
+    return click.option(
+        "--project",
+        "project",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path(),
+        metavar="DIR",
+        help="The project's folder (default: this one).",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """`--json`: one JSON document on stdout."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="One JSON document on standard output."
+    )(function)
+
+
+def role_options(function: F) -> F:
+    """What every role takes: its project, its broker, and whether a parent supervises it."""
+    function = click.option("--supervised", is_flag=True, hidden=True)(function)
+    function = click.option("-v", "--verbose", is_flag=True, help="Log each step.")(function)
+    return project_option(function)
+
+
+def bootstrap_option(function: F) -> F:
+    """`--bootstrap-servers`, over what the config says."""
+    return click.option(
+        "--bootstrap-servers",
+        metavar="HOST:PORT",
+        help="The broker's address; default: [broker] bootstrap_servers of the config.",
+    )(function)

@@ -1,0 +1,47 @@
+"""Locks between processes: held by the operating system, gone with the process, however it ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from headrace.errors import LakeError, ProjectLockedError
+
+
+@contextmanager
+def process_lock(path: Path, *, what: str, timeout_seconds: float = 0.0) -> Iterator[None]:
+    """Hold the lock at `path`, which also says the holder's pid.
+
+    Raises `ProjectLockedError` naming the holder where it is not free within the time.
+    """
+    holder = path.with_suffix(".pid")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=timeout_seconds)
+        lock.acquire()
+    except Timeout:
+        raise ProjectLockedError(
+            f"{what} is at work already ({_holder(holder)})",
+            remedy="wait until it has ended, or stop it",
+        ) from None
+    except OSError as error:
+        raise LakeError(
+            f"cannot lock {path}: {error.strerror}",
+            remedy="check that the project's folder can be written to",
+        ) from error
+    try:
+        holder.write_text(str(os.getpid()), encoding="ascii")
+        yield
+    finally:
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        return f"pid {int(path.read_text(encoding='ascii'))}"
+    except (OSError, ValueError):
+        return "pid unknown"
