@@ -65,9 +65,9 @@ class PassReport:
     seconds: float
 
     @property
-    def rejected(self) -> int:
-        """Deliveries that stand rejected."""
-        return self.produced.get("rejected", 0)
+    def exit_code(self) -> int:
+        """1 where a delivery stands rejected or a model failed; all else has been done."""
+        return 1 if self.produced.get("rejected", 0) or self.refresh.failures else 0
 
 
 class RoleFailedError(HeadraceError):

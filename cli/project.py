@@ -11,7 +11,7 @@ from headrace.config_file import load_config
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from headrace.cli.one_pass import PassReport
+    from headrace.cli.one_pass import PassProgress, PassReport
     from headrace.cli.refresh import RefreshReport
     from headrace.lakehouse.delta import Lake
 
@@ -36,11 +36,13 @@ class Project:
 
         return Lake(self.config.lake_uri, dict(self.config.settings.lake.options))
 
-    def run(self, source: str | None = None) -> PassReport:
+    def run(
+        self, source: str | None = None, *, progress: PassProgress | None = None
+    ) -> PassReport:
         """One pass: take what is there, publish, land, refresh; returns what was done."""
         from headrace.cli.one_pass import run_one_pass
 
-        return run_one_pass(self, source=source)
+        return run_one_pass(self, source=source, progress=progress)
 
     def refresh(self) -> RefreshReport:
         """Bring silver and gold up to date with bronze."""

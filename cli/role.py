@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
+
 from headrace.config import Config
 from headrace.config_file import load_config
 from headrace.errors import HeadraceError, UsageError
@@ -20,6 +22,7 @@ def run_role(
     """Set up logs and config; tell a supervising parent of an error before it is raised."""
     channel = RoleChannel(supervised=supervised)
     configure_logs(verbose=verbose or supervised)
+    structlog.contextvars.bind_contextvars(role=role)
     try:
         yield load_config(project), channel
     except HeadraceError as error:

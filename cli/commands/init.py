@@ -25,7 +25,7 @@ def command(folder: Path, example: str | None) -> None:
             "copy CSV, NDJSON or JSON files into inbox/",
             f"headrace contract infer {stream}",
             "headrace run",
-            f"headrace query 'SELECT * FROM silver.{stream} LIMIT 10'",
+            f"headrace query 'SELECT * FROM silver.{stream} LIMIT 10'",  # noqa: S608 (shown, not run)
         ]
     else:
         copy_example(example, folder)
