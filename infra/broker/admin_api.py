@@ -155,10 +155,7 @@ class AdminApi:
         results = []
         for asked in request.topics:
             try:
-                if names.count(asked.name) > 1:
-                    raise RequestRefusedError(
-                        ErrorCode.invalid_request, f"{asked.name} is named twice in one request"
-                    )
+                _require_once(asked.name, names)
                 results.append(self._create(asked, validate_only=request.validate_only))
             except RequestRefusedError as refused:
                 results.append(
@@ -219,11 +216,7 @@ class AdminApi:
     def _delete(self, asked: DeleteTopicState) -> DeletableTopicResult:
         name, message, code = asked.name, None, ErrorCode.none
         try:
-            if name is None:
-                found = self._topics.by_id(asked.topic_id) if asked.topic_id else None
-                if found is None:
-                    raise RequestRefusedError(ErrorCode.unknown_topic_id, "no topic has this id")
-                name = TopicName(found.name)
+            name = name or self._name_of(asked.topic_id)
             self._folder.check_in_place()
             self._on_deleted(self._topics.delete(name))
         except RequestRefusedError as refused:
@@ -231,6 +224,12 @@ class AdminApi:
         return DeletableTopicResult(
             name=name, topic_id=asked.topic_id, error_code=code, error_message=message
         )
+
+    def _name_of(self, topic_id: UUID | None) -> TopicName:
+        topic = self._topics.by_id(topic_id) if topic_id is not None else None
+        if topic is None:
+            raise RequestRefusedError(ErrorCode.unknown_topic_id, "no topic has this id")
+        return TopicName(topic.name)
 
     # -- configs and cluster ----------------------------------------------------------------
 
@@ -316,6 +315,13 @@ def _missing(
     name: TopicName | None, topic_id: UUID | None, code: ErrorCode
 ) -> MetadataResponseTopic:
     return MetadataResponseTopic(error_code=code, name=name, topic_id=topic_id, partitions=())
+
+
+def _require_once(name: str, names: list[TopicName]) -> None:
+    if names.count(TopicName(name)) > 1:
+        raise RequestRefusedError(
+            ErrorCode.invalid_request, f"{name} is named twice in one request"
+        )
 
 
 def _partitions_asked(asked: CreatableTopic) -> int:

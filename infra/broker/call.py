@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,7 +14,7 @@ NODE_ID: Final = BrokerId(0)
 """The one node of the cluster."""
 LEADER_EPOCH: Final = i32(0)
 """There is one leader and it never changes."""
-NO_THROTTLE: Final = i32Timedelta.parse(datetime.timedelta(0))
+NO_THROTTLE: Final = i32Timedelta.parse(dt.timedelta(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,4 +29,4 @@ class Call:
 
 
 Handler = Callable[[Any, Call], Awaitable[Any]]
-"""Takes kio's newest offered request class of an API, gives its newest response; None sends none."""
+"""Takes an API's newest offered request class, gives its newest response; None sends none."""

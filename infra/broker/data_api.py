@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -80,34 +81,43 @@ class DataApi:
         """Append each topic partition's batch; answered when it is as durable as was set."""
         responses = []
         written: list[PartitionLog] = []
+        acks = request.acks
         for topic in request.topic_data:
             partitions = tuple(
-                self._produce_one(topic.name, data, request, written)
-                for data in topic.partition_data
+                self._produce_one(topic.name, data, acks, written) for data in topic.partition_data
             )
             responses.append(TopicProduceResponse(name=topic.name, partition_responses=partitions))
         # Nothing is acknowledged that went to files of a folder no longer there.
         self._folder.check_in_place()
         for log in written:
             self._feed(log)
-        if self._durability.waits and written:
-            await self._durability.settle(written)
-        if request.acks == 0:
-            return None
-        return ProduceResponse(responses=tuple(responses))
+        response = ProduceResponse(responses=tuple(responses))
+        del request  # its batches needn't stay in memory while others are waited for
+        if written and not await self._settled(written):
+            response = _failed(response)
+        return None if acks == 0 else response
+
+    async def _settled(self, written: list[PartitionLog]) -> bool:
+        if self._durability.waits:
+            try:
+                await asyncio.shield(self._durability.sync_soon(written))
+            except OSError:
+                return False
+        else:
+            rolled = [log for log in written if log.has_rolled]
+            if rolled:
+                self._durability.sync_soon(rolled)
+        return True
 
     def _produce_one(
         self,
         topic: str,
         data: PartitionProduceData,
-        request: ProduceRequest,
+        acks: int,
         written: list[PartitionLog],
     ) -> PartitionProduceResponse:
         try:
-            if request.acks not in _ACKS:
-                raise RequestRefusedError(
-                    ErrorCode.invalid_required_acks, f"acks {request.acks} found, expected -1, 0, 1"
-                )
+            _require_known_acks(acks)
             log = self._topics.log(topic, data.index)
             base_offset = self._append(log, data.records, written)
         except RequestRefusedError as refused:
@@ -187,10 +197,7 @@ class DataApi:
     ) -> PartitionData:
         try:
             log = self._topics.log(topic, asked.partition)
-            if not log.start_offset <= asked.fetch_offset <= log.next_offset:
-                raise RequestRefusedError(
-                    ErrorCode.offset_out_of_range, f"offset {asked.fetch_offset} is not in the log"
-                )
+            _require_in_log(log, asked.fetch_offset)
         except RequestRefusedError as refused:
             return PartitionData(
                 partition_index=asked.partition,
@@ -216,7 +223,7 @@ class DataApi:
     async def _wait_for_bytes(self, logs: list[PartitionLog], missing: int, seconds: float) -> bool:
         hunger = _Hunger(missing)
         for log in logs:
-            hunger.seen[log] = log.size
+            hunger.seen[log] = log.appended_bytes
             self._waiting.setdefault(log, set()).add(hunger)
         try:
             async with asyncio.timeout(seconds):
@@ -300,11 +307,38 @@ class _Hunger:
         self.fed = asyncio.Event()
 
     def look(self, log: PartitionLog) -> None:
-        size = log.size
-        self.got += size - self.seen[log]
-        self.seen[log] = size
+        self.got += log.appended_bytes - self.seen[log]
+        self.seen[log] = log.appended_bytes
         if self.got >= self.missing:
             self.fed.set()
+
+
+def _require_known_acks(acks: int) -> None:
+    if acks not in _ACKS:
+        raise RequestRefusedError(
+            ErrorCode.invalid_required_acks, f"acks {acks} found, expected -1, 0 or 1"
+        )
+
+
+def _require_in_log(log: PartitionLog, offset: int) -> None:
+    if not log.start_offset <= offset <= log.next_offset:
+        raise RequestRefusedError(
+            ErrorCode.offset_out_of_range, f"offset {offset} is not in the log"
+        )
+
+
+def _failed(response: ProduceResponse) -> ProduceResponse:
+    """The same, after an fsync failed: what was written may be there or not."""
+    topics = []
+    for topic in response.responses:
+        partitions = tuple(
+            replace(entry, error_code=ErrorCode.kafka_storage_error, base_offset=i64(-1))
+            if entry.error_code is ErrorCode.none
+            else entry
+            for entry in topic.partition_responses
+        )
+        topics.append(replace(topic, partition_responses=partitions))
+    return replace(response, responses=tuple(topics))
 
 
 def _look_up(log: PartitionLog, timestamp: int) -> tuple[int, int]:

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 class Durability:
-    """Makes appends durable for all that wait for it at once ("group"), or not at all ("os")."""
+    """Brings appends to the disk in rounds; in "group" mode answers wait for their round.
+
+    In "os" mode only closed segments are synced, so that a start after a power cut finds at most
+    the last one torn.
+    """
 
     def __init__(self, mode: Literal["os", "group"]) -> None:
         self.waits = mode == "group"
@@ -20,32 +24,38 @@ class Durability:
         self._next: asyncio.Future[None] | None = None
         self._worker: asyncio.Task[None] | None = None
 
-    async def settle(self, logs: Iterable[PartitionLog]) -> None:
-        """Return when everything appended to `logs` so far is on disk.
+    def sync_soon(self, logs: Iterable[PartitionLog]) -> asyncio.Future[None]:
+        """Done when everything appended to `logs` so far is on disk.
 
-        Raises OSError when an fsync failed: what was written may or may not be there.
+        Its OSError says that an fsync failed: what was written may or may not be there, and the log
+        takes no more.
         """
         self._dirty.update(logs)
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
-        waiting = self._next
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
-        await asyncio.shield(waiting)
+        return self._next
+
+    async def close(self) -> None:
+        """Wait for the round that runs."""
+        if self._worker is not None:
+            await self._worker
 
     async def _work(self) -> None:
-        """One round after another: whoever comes during a round is served by the next."""
+        """One round after another: who comes during a round is served by the next."""
         while self._next is not None:
             waiting, self._next = self._next, None
             logs, self._dirty = self._dirty, set()
-            try:
-                await asyncio.to_thread(_flush_all, logs)
-            except OSError as error:
-                waiting.set_exception(error)
-            else:
+            failure: OSError | None = None
+            for log, job in [(log, log.sync_job()) for log in logs]:
+                try:
+                    await asyncio.to_thread(job)
+                except OSError as error:
+                    log.give_up(f"fsync failed: {error}")
+                    failure = error
+            if failure is None:
                 waiting.set_result(None)
-
-
-def _flush_all(logs: Iterable[PartitionLog]) -> None:
-    for log in logs:
-        log.flush()
+            else:
+                waiting.set_exception(failure)
+                waiting.exception()  # in "os" mode nobody waits

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headrace.errors import BrokerError
+
 if TYPE_CHECKING:
     from kio.schema.errors import ErrorCode
 
 
-class BrokerError(Exception):
-    """The broker can't start or go on. The message says what was found and what to do."""
-
-
 class BrokerAlreadyRunningError(BrokerError):
-    """Another process serves this data folder."""
+    """Another process serves this data folder; nothing was touched."""
 
 
 class BrokerFormatError(BrokerError):
-    """The data folder was written by a version of headrace this one can't read."""
+    """The data folder can't be read by this version of headrace; nothing was touched."""
+
+
+class BrokerStartError(BrokerError):
+    """The data folder or the port can't be used."""
 
 
 class DataFolderLostError(BrokerError):
-    """The data folder was removed or replaced while the broker ran."""
+    """The data folder was removed or replaced while the broker ran; it no longer serves."""
 
 
 class RequestRefusedError(Exception):

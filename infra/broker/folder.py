@@ -79,8 +79,8 @@ class DataFolder:
             self._lock.acquire()
         except Timeout as error:
             raise BrokerAlreadyRunningError(
-                f"{self.path} is served by another broker (pid {self._other_pid()}); "
-                "use that one, or stop it first"
+                f"{self.path} is served by another broker (pid {self._other_pid()})",
+                remedy="use that one, or stop it first",
             ) from error
         try:
             self._pid.write_text(f"{os.getpid()}\n")
@@ -103,9 +103,9 @@ class DataFolder:
         """Raise DataFolderLostError unless the folder is the one that was opened."""
         if not self._is_ours():
             raise DataFolderLostError(
-                f"the data folder {self.path} was removed or replaced while the broker ran; "
-                "start it again: it begins empty, as a new cluster, and what it held must be "
-                "published again"
+                f"the data folder {self.path} was removed or replaced while the broker ran",
+                remedy="start the broker again: it begins empty, as a new cluster, and what it "
+                "held is published again",
             )
 
     def _is_ours(self) -> bool:
@@ -127,18 +127,21 @@ class DataFolder:
             return None
         except ValueError as error:
             raise BrokerFormatError(
-                f"{self._meta} is not JSON ({error}); restore it, or remove {self.path} to begin "
-                "with an empty broker"
+                f"{self._meta} is not JSON ({error})",
+                remedy=f"restore it, or remove {self.path} to begin with an empty broker",
             ) from error
         version = found.get("format_version") if isinstance(found, dict) else None
         if version != FORMAT_VERSION:
             raise BrokerFormatError(
-                f"{self.path} has format version {version!r}, this headrace reads "
-                f"{FORMAT_VERSION}; use the headrace that wrote it"
+                f"{self.path} has format version {version!r}, this headrace reads {FORMAT_VERSION}",
+                remedy="use the headrace that wrote it",
             )
         cluster_id = found.get("cluster_id")
         if not isinstance(cluster_id, str) or not cluster_id:
-            raise BrokerFormatError(f"{self._meta} has no cluster_id")
+            raise BrokerFormatError(
+                f"{self._meta} has no cluster_id",
+                remedy=f"restore it, or remove {self.path} to begin with an empty broker",
+            )
         return cluster_id
 
     def _make_identity(self) -> str:

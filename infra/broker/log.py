@@ -1,13 +1,14 @@
 """The durable log of one topic partition: segments on disk, appended to and read by offset.
 
-Bytes are with the operating system when `append` returns; `flush` brings them to the disk. What a
-crash left half-written at the end is cut off when the log is opened.
+Bytes are with the operating system when `append` returns; a `sync_job` brings them to the disk.
+What a crash left half-written at the end is cut off when the log is opened.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -16,15 +17,12 @@ from headrace.infra.broker.durable import sync_directory
 from headrace.infra.broker.errors import DataFolderLostError
 from headrace.infra.broker.producers import ProducerStates
 from headrace.infra.broker.record_batch import base_offset_bytes
-from headrace.infra.broker.segment import (
-    SUFFIX,
-    Segment,
-    find_batch,
-    scan_segment,
-    segment_name,
-)
+from headrace.infra.broker.recovery import recover_segments
+from headrace.infra.broker.segment import Segment, find_batch, segment_name
+from headrace.infra.broker.sidecar import Closed, write_sidecar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from headrace.infra.broker.record_batch import BatchHeader
@@ -39,20 +37,28 @@ class LogWriteError(Exception):
 
 
 class PartitionLog:
-    """The log of one topic partition, in its own folder.
+    """The log of one topic partition, in its own folder. Opened by making it.
 
     Not thread-safe: one event loop owns it. `start_offset` is the first offset that can be read,
-    `next_offset` the one the next record gets.
+    `next_offset` the one the next record gets (the high watermark: there are no replicas).
+    `appended_bytes` counts from the opening on.
     """
 
     def __init__(self, folder: Path, settings: BrokerSettings) -> None:
         self.folder = folder
-        self.producers = ProducerStates()
+        self.appended_bytes = 0
         self._settings = settings
-        self._segments: list[Segment] = []
         self._fd = -1
         self._inode = -1
+        self._rolled_fds: list[int] = []
         self._broken: str | None = None
+        recovered = recover_segments(folder, settings.index_interval_bytes)
+        self._segments = recovered.segments
+        self.producers: ProducerStates = recovered.producers
+        if self._segments:
+            self._activate(os.open(self._active.path, _APPEND_FLAGS))
+        else:
+            self._begin_segment(0)
 
     @property
     def start_offset(self) -> int:
@@ -61,38 +67,22 @@ class PartitionLog:
 
     @property
     def next_offset(self) -> int:
-        """The offset the next record gets (the high watermark: there are no replicas)."""
+        """The offset the next record gets."""
         return self._segments[-1].next_offset
 
     @property
-    def size(self) -> int:
-        """Bytes on disk."""
-        return sum(segment.size for segment in self._segments)
+    def max_timestamp(self) -> int:
+        """The highest timestamp (ms) in the log; -1 when it is empty."""
+        return max(segment.max_timestamp for segment in self._segments)
 
     @property
-    def paths(self) -> list[Path]:
-        """The segment files, oldest first."""
-        return [segment.path for segment in self._segments]
+    def has_rolled(self) -> bool:
+        """Whether closed segments wait for a `sync_job`."""
+        return bool(self._rolled_fds)
 
     @property
     def _active(self) -> Segment:
         return self._segments[-1]
-
-    def open(self) -> None:
-        """Read what is there, cut a torn tail, and be ready to append."""
-        bases = sorted(int(path.stem) for path in self.folder.glob(f"*{SUFFIX}"))
-        for position, base in enumerate(bases):
-            if self._segments and base != self.next_offset:
-                self._set_aside(bases[position:], f"offset {self.next_offset} expected")
-                break
-            sound = self._open_segment(base, is_last=position == len(bases) - 1)
-            if not sound:
-                self._set_aside(bases[position + 1 :], "the segment before was cut")
-                break
-        if not self._segments:
-            self._begin_segment(0)
-        else:
-            self._activate(self._active.path)
 
     def append(self, header: BatchHeader, records: bytes) -> int:
         """Write one checked batch at the end; returns the offset of its first record.
@@ -106,19 +96,19 @@ class PartitionLog:
         if segment.size and segment.size + len(records) > self._settings.segment_bytes:
             segment = self._roll()
         base_offset = segment.next_offset
+        pieces: list[bytes | memoryview] = [base_offset_bytes(base_offset), memoryview(records)[8:]]
         try:
-            written = os.pwritev(
-                self._fd, [base_offset_bytes(base_offset), memoryview(records)[8:]], segment.size
-            )
+            written = os.pwritev(self._fd, pieces, segment.size)
         except OSError as error:
             self._roll_back(segment.size, str(error))
             raise LogWriteError(str(error)) from error
         if written != len(records):
-            reason = f"{written} of {len(records)} bytes written"
+            reason = f"{written} of {len(records)} bytes written: is the disk full?"
             self._roll_back(segment.size, reason)
             raise LogWriteError(reason)
         self.check_in_place()
         segment.add(header, base_offset)
+        self.appended_bytes += len(records)
         self.producers.record(header, base_offset, time.time())
         return base_offset
 
@@ -133,22 +123,19 @@ class PartitionLog:
             return b""
         fd = self._open_for_reading(segment)
         try:
-            position = segment.scan_start(offset)
-            found = find_batch(fd, segment, position, lambda header: header.next_offset > offset)
+            start = segment.scan_start(offset)
+            found = find_batch(fd, segment, start, lambda header: header.next_offset > offset)
             if found is None:
                 return b""
             position, header = found
             end = segment.boundary_within(position, max_bytes)
             if end is None:
-                end = self._walk_to_boundary(fd, segment, position, max_bytes)
-            if end == position:
-                if not at_least_one:
-                    return b""
-                end = position + header.size
+                end = _walk_to_boundary(fd, segment, position, max_bytes)
+            if end == position and at_least_one:
+                end += header.size
             return os.pread(fd, end - position, position)
         finally:
-            if fd != self._fd:
-                os.close(fd)
+            self._close_after_reading(fd)
 
     def batch_reaching(self, timestamp: int) -> bytes | None:
         """The first batch whose highest timestamp (ms) is at least `timestamp`."""
@@ -161,44 +148,63 @@ class PartitionLog:
                 found = find_batch(fd, segment, start, lambda head: head.max_timestamp >= timestamp)
                 return None if found is None else os.pread(fd, found[1].size, found[0])
             finally:
-                if fd != self._fd:
-                    os.close(fd)
+                self._close_after_reading(fd)
         return None
-
-    @property
-    def max_timestamp(self) -> int:
-        """The highest timestamp (ms) in the log; -1 when it is empty."""
-        return max(segment.max_timestamp for segment in self._segments)
 
     def check_in_place(self) -> None:
         """Raise DataFolderLostError unless appends go to the file that bears the log's name."""
+        path = self._active.path
         try:
-            found = os.stat(self._active.path).st_ino  # noqa: PTH116 (on the append path)
+            found = os.stat(path).st_ino  # noqa: PTH116 (on the append path)
         except OSError as error:
-            raise DataFolderLostError(
-                f"{self._active.path} is gone ({error.strerror}) while the broker was writing it"
-            ) from error
+            raise _lost(path, f"is gone ({error.strerror})") from error
         if found != self._inode:
-            raise DataFolderLostError(
-                f"{self._active.path} was replaced while the broker was writing it"
-            )
+            raise _lost(path, "was replaced")
 
-    def flush(self) -> None:
-        """Bring everything appended so far to the disk."""
+    def check_all_in_place(self) -> None:
+        """The same for every segment."""
+        self.check_in_place()
+        for segment in self._segments:
+            if not segment.path.exists():
+                raise _lost(segment.path, "is gone")
+
+    def sync_job(self) -> Callable[[], None]:
+        """A function for another thread that brings to the disk all that is appended by now.
+
+        It raises OSError when that failed; then nobody knows what is on the disk, and `give_up`
+        belongs called.
+        """
+        closing, self._rolled_fds = self._rolled_fds, []
         if self._fd >= 0:
-            os.fsync(self._fd)
+            closing.append(os.dup(self._fd))  # so that a topic may be deleted meanwhile
+
+        def sync() -> None:
+            try:
+                for fd in closing:
+                    os.fsync(fd)
+            finally:
+                for fd in closing:
+                    os.close(fd)
+
+        return sync
+
+    def give_up(self, reason: str) -> None:
+        """Take no more appends until the next start."""
+        self._broken = reason
+        _log.error("log takes no more records", folder=str(self.folder), reason=reason)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the files."""
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            self._rolled_fds.append(self._fd)
+        for fd in self._rolled_fds:
+            os.close(fd)
+        self._rolled_fds = []
+        self._fd = -1
 
     def _segment_of(self, offset: int) -> Segment:
-        for segment in reversed(self._segments):
-            if offset >= segment.base_offset:
-                return segment
-        return self._segments[0]
+        found = bisect_right(self._segments, offset, key=lambda segment: segment.base_offset) - 1
+        return self._segments[found]
 
     def _open_for_reading(self, segment: Segment) -> int:
         if segment is self._active:
@@ -206,76 +212,41 @@ class PartitionLog:
         try:
             return os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
-            raise DataFolderLostError(f"{segment.path} is gone") from error
+            raise _lost(segment.path, "is gone") from error
 
-    def _walk_to_boundary(self, fd: int, segment: Segment, position: int, max_bytes: int) -> int:
-        end = position
-        limit = position + max_bytes
-
-        def reaches_limit(header: BatchHeader) -> bool:
-            nonlocal end
-            if end + header.size > limit:
-                return True
-            end += header.size
-            return False
-
-        find_batch(fd, segment, position, reaches_limit)
-        return end
-
-    def _open_segment(self, base: int, *, is_last: bool) -> bool:
-        path = self.folder / segment_name(base)
-        segment = Segment(path, base, self._settings.index_interval_bytes, next_offset=base)
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            size = os.fstat(fd).st_size
-            damage = scan_segment(fd, segment, size, verify=is_last, on_batch=self._note_producer)
-            self._segments.append(segment)
-            if damage is None:
-                return True
-            _log.warning(
-                "log cut at its first unsound batch",
-                file=str(path),
-                position=damage.position,
-                cut_bytes=size - damage.position,
-                next_offset=segment.next_offset,
-                reason=damage.reason,
-            )
-            os.ftruncate(fd, damage.position)
-            os.fsync(fd)
-            return False
-        finally:
+    def _close_after_reading(self, fd: int) -> None:
+        if fd != self._fd:
             os.close(fd)
 
-    def _note_producer(self, header: BatchHeader) -> None:
-        # The wall clock of the append isn't kept; the batch's own newest timestamp stands for it,
-        # unless it is one that says nothing about when it was sent (a backfill).
-        self.producers.record(header, header.base_offset, time.time())
-
-    def _set_aside(self, bases: list[int], reason: str) -> None:
-        for base in bases:
-            path = self.folder / segment_name(base)
-            aside = path.with_suffix(f".cut-{int(time.time())}")
-            path.rename(aside)
-            _log.error("log file set aside", file=str(aside), reason=reason)
-
     def _roll(self) -> Segment:
+        """Close the active segment and begin the next; nothing changes when that fails."""
+        closed = self._active
         try:
-            os.fsync(self._fd)
+            write_sidecar(Closed(closed, self.producers))
+            self.producers.forget_before(time.time() - self._settings.producer_expiry_seconds)
             return self._begin_segment(self.next_offset)
         except OSError as error:
+            if not closed.path.exists():
+                raise _lost(closed.path, "is gone") from error
             raise LogWriteError(str(error)) from error
 
     def _begin_segment(self, base: int) -> Segment:
         path = self.folder / segment_name(base)
+        fd = os.open(path, _APPEND_FLAGS, 0o644)
+        try:
+            sync_directory(self.folder)
+        except OSError:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+        self._activate(fd)
         segment = Segment(path, base, self._settings.index_interval_bytes, next_offset=base)
-        self._activate(path)
-        sync_directory(self.folder)
         self._segments.append(segment)
         return segment
 
-    def _activate(self, path: Path) -> None:
-        fd = os.open(path, _APPEND_FLAGS, 0o644)
-        self.close()
+    def _activate(self, fd: int) -> None:
+        if self._fd >= 0:
+            self._rolled_fds.append(self._fd)
         self._fd = fd
         self._inode = os.fstat(fd).st_ino
 
@@ -283,7 +254,28 @@ class PartitionLog:
         try:
             os.ftruncate(self._fd, size)
         except OSError as error:
-            self._broken = f"{reason}; the log could not be cut back: {error}"
-            _log.exception("log is read-only until the next start", file=str(self._active.path))
-            return
-        _log.error("append rolled back", file=str(self._active.path), reason=reason)
+            self.give_up(f"{reason}; the log could not be cut back: {error}")
+        else:
+            _log.error("append rolled back", file=str(self._active.path), reason=reason)
+
+
+def _walk_to_boundary(fd: int, segment: Segment, position: int, max_bytes: int) -> int:
+    """The end of the last whole batch within `max_bytes` of `position`, batch by batch."""
+    end = position
+
+    def is_too_far(header: BatchHeader) -> bool:
+        nonlocal end
+        if end + header.size > position + max_bytes:
+            return True
+        end += header.size
+        return False
+
+    find_batch(fd, segment, position, is_too_far)
+    return end
+
+
+def _lost(path: Path, what: str) -> DataFolderLostError:
+    return DataFolderLostError(
+        f"{path} {what} while the broker was using it",
+        remedy="start the broker again; what the file held is published again",
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from kio.schema.errors import ErrorCode
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from headrace.infra.broker.record_batch import BatchHeader
 
-_BATCHES_KEPT: Final = 5
 _SEQUENCES: Final = 2**31
 """Sequence numbers count from 0 to 2^31 - 1 and start over."""
 
@@ -41,7 +40,10 @@ class ProducerState:
     epoch: int
     last_seen: float
     """Wall clock, in seconds."""
-    batches: deque[KnownBatch] = field(default_factory=lambda: deque(maxlen=_BATCHES_KEPT))
+    batches: deque[KnownBatch] = field(default_factory=lambda: deque(maxlen=ProducerState.KEPT))
+
+    KEPT: ClassVar[int] = 5
+    """Batches remembered: a producer has at most five requests in flight (KIP-98)."""
 
 
 class ProducerStates:
@@ -71,7 +73,8 @@ class ProducerStates:
             return None
         state = self._states.get(header.producer_id)
         if state is None:
-            return _require_first(header, ErrorCode.unknown_producer_id)
+            _require_first(header, ErrorCode.unknown_producer_id)
+            return None
         if header.producer_epoch < state.epoch:
             raise RequestRefusedError(
                 ErrorCode.invalid_producer_epoch,
@@ -79,7 +82,8 @@ class ProducerStates:
                 f"{state.epoch} is current",
             )
         if header.producer_epoch > state.epoch:
-            return _require_first(header, ErrorCode.out_of_order_sequence_number)
+            _require_first(header, ErrorCode.out_of_order_sequence_number)
+            return None
         first, last = header.base_sequence, _last_sequence(header)
         for known in state.batches:
             if (known.first_sequence, known.last_sequence) == (first, last):
@@ -106,14 +110,14 @@ class ProducerStates:
         state.batches.append(KnownBatch(header.base_sequence, _last_sequence(header), base_offset))
 
     def forget_before(self, wall_clock_seconds: float) -> None:
-        """Drop the producers not seen since then, so that their number stays bounded."""
+        """Drop the producers not seen since then (so that their number stays bounded)."""
         stale = [key for key, state in self._states.items() if state.last_seen < wall_clock_seconds]
         for producer_id in stale:
             del self._states[producer_id]
 
 
 def _last_sequence(header: BatchHeader) -> int:
-    return (header.base_sequence + header.count - 1) % _SEQUENCES
+    return (header.base_sequence + header.record_count - 1) % _SEQUENCES
 
 
 def _require_first(header: BatchHeader, otherwise: ErrorCode) -> None:

@@ -44,7 +44,7 @@ class BatchHeader(NamedTuple):
     producer_id: int
     producer_epoch: int
     base_sequence: int
-    count: int
+    record_count: int
 
     @property
     def size(self) -> int:
@@ -130,10 +130,10 @@ def check_batch(records: bytes | None, max_bytes: int) -> BatchHeader:
 
 
 def _check_fields(header: BatchHeader) -> None:
-    if header.count < 1 or header.last_offset_delta != header.count - 1:
+    if header.record_count < 1 or header.last_offset_delta != header.record_count - 1:
         raise RequestRefusedError(
             ErrorCode.invalid_record,
-            f"{header.count} records with last offset delta {header.last_offset_delta} found",
+            f"{header.record_count} records with last offset delta {header.last_offset_delta} found",
         )
     if header.codec > _HIGHEST_CODEC:
         raise RequestRefusedError(
@@ -147,9 +147,8 @@ def _check_fields(header: BatchHeader) -> None:
         raise RequestRefusedError(
             ErrorCode.invalid_timestamp, "producers send create time, not append time"
         )
-    if header.producer_id != NO_PRODUCER and (
-        header.producer_epoch < 0 or header.base_sequence < 0
-    ):
+    has_producer = header.producer_id != NO_PRODUCER
+    if has_producer and (header.producer_epoch < 0 or header.base_sequence < 0):
         raise RequestRefusedError(
             ErrorCode.invalid_record, "an idempotent batch without epoch or sequence"
         )

@@ -13,7 +13,7 @@ from headrace.infra.broker.call import Call
 from headrace.infra.broker.connection import Connection
 from headrace.infra.broker.data_api import DataApi
 from headrace.infra.broker.durability import Durability
-from headrace.infra.broker.errors import DataFolderLostError
+from headrace.infra.broker.errors import BrokerStartError, DataFolderLostError
 from headrace.infra.broker.folder import DataFolder
 from headrace.infra.broker.group_api import GroupApi
 from headrace.infra.broker.offsets import GroupOffsets
@@ -35,8 +35,8 @@ class BrokerServer:
     """A single-node Kafka broker over `data_dir`; an async context manager.
 
     `port` 0 takes a free one; `port` and `bootstrap_servers` say which once it is entered. Entering
-    raises BrokerAlreadyRunningError, BrokerFormatError, or OSError (the port is taken, the folder
-    can't be written).
+    raises BrokerAlreadyRunningError, BrokerFormatError or BrokerStartError (the port is taken, the
+    folder can't be written).
     """
 
     def __init__(
@@ -53,11 +53,12 @@ class BrokerServer:
         self._folder = DataFolder(data_dir)
         self._topics = Topics(self._folder.topics, self.settings)
         self._offsets = GroupOffsets(self._folder.offsets)
+        self._durability = Durability(self.settings.fsync)
         self._data = DataApi(
             self._folder,
             self._topics,
             ProducerIds(self._folder.producer_ids),
-            Durability(self.settings.fsync),
+            self._durability,
             self.settings,
         )
         self._groups = GroupApi(self._folder, self._topics, self._offsets, self.settings)
@@ -92,17 +93,27 @@ class BrokerServer:
 
     async def start(self) -> None:
         """Recover what is on disk and listen."""
-        self._folder.open()
         try:
+            self._folder.open()
             self._topics.open()
             self._offsets.open()
-            self._failed = asyncio.get_running_loop().create_future()
+        except OSError as error:
+            self._close_files()
+            raise BrokerStartError(
+                f"the broker can't use its data folder {self._folder.path}: {error}",
+                remedy="check that it is on a disk with space and may be written to",
+            ) from error
+        self._failed = asyncio.get_running_loop().create_future()
+        try:
             self._listener = await asyncio.start_server(
                 self._connected, self.host, self.port, limit=_STREAM_LIMIT_BYTES
             )
-        except BaseException:
+        except OSError as error:
             self._close_files()
-            raise
+            raise BrokerStartError(
+                f"the broker can't listen on {self.host}:{self.port}: {error.strerror}",
+                remedy="stop what listens there, or give another port (0 takes a free one)",
+            ) from error
         self.port = self._listener.sockets[0].getsockname()[1]
         self._watcher = asyncio.create_task(self._watch_folder())
         _log.info(
@@ -129,6 +140,7 @@ class BrokerServer:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
         self._groups.close()
+        await self._durability.close()
         if self._failed is not None:
             self._failed.cancel()
         self._close_files()
@@ -155,10 +167,8 @@ class BrokerServer:
             pass  # the broker stops; asyncio's streams would report it as an error
         except DataFolderLostError as error:
             self._fail(error)
-        except Exception as error:
-            # The outermost loop of a connection: a bug in a handler must not go unseen.
+        except Exception:  # noqa: BLE001 (a connection's outermost loop: no bug goes unseen)
             _log.exception("connection failed", peer=peer[0])
-            del error
         finally:
             self._connections.discard(task)
             writer.close()

@@ -27,7 +27,7 @@ async def serve_broker(
 ) -> None:
     """Serve until `stop` is set; `on_ready` gets the port once clients can connect.
 
-    Raises BrokerError when the broker can't start or go on, OSError when the port is taken.
+    Raises BrokerError when the broker can't start or can't go on.
     """
     stop = stop or asyncio.Event()
     async with BrokerServer(data_dir, host=host, port=port, settings=settings) as server:

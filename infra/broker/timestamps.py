@@ -24,7 +24,7 @@ def first_offset_at(batch: bytes, timestamp: int) -> tuple[int, int]:
     try:
         records = _decompress(header.codec, memoryview(batch)[HEADER_BYTES:])
         position = 0
-        for _ in range(header.count):
+        for _ in range(header.record_count):
             length, body = _varint(records, position)
             delta, after = _varint(records, body + 1)  # one byte of attributes comes first
             if header.base_timestamp + delta >= timestamp:

@@ -68,7 +68,7 @@ class Topics:
         """Flush and close every log."""
         for topic in self:
             for log in topic.logs:
-                log.flush()
+                log.sync_job()()
                 log.close()
 
     def get(self, name: str) -> Topic | None:
@@ -155,7 +155,7 @@ class Topics:
         """Raise DataFolderLostError unless every log's files are where they were made."""
         for topic in self:
             for log in topic.logs:
-                log.check_in_place()
+                log.check_all_in_place()
 
     def _open_topic(self, folder: Path) -> Topic | None:
         try:
@@ -178,8 +178,6 @@ class Topics:
                 _log.error("topic partition lost its folder", topic=name, partition=partition)
                 log_folder.mkdir()
                 sync_directory(folder)
-            log = PartitionLog(log_folder, self._settings)
-            log.open()
-            logs.append(log)
+            logs.append(PartitionLog(log_folder, self._settings))
         topic = self._topics[name] = Topic(name, topic_id, folder, tuple(logs))
         return topic

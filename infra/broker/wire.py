@@ -15,9 +15,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from kio.index import load_request_schema, load_response_schema
-from kio.schema.errors import ErrorCode
 from kio.serial import entity_reader, entity_writer
-from kio.static.primitive import i16, i32
+from kio.static.primitive import i32
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,8 +183,17 @@ def lift(request: Any, target: type[Any]) -> Any:
     return request if type(request) is target else _lifter(type(request), target)(request)
 
 
-@cache
+_lifters: dict[tuple[type, type], Callable[[Any], Any]] = {}
+
+
 def _lifter(source: type[Any], target: type[Any]) -> Callable[[Any], Any]:
+    known = _lifters.get((source, target))
+    if known is None:
+        known = _lifters[source, target] = _make_lifter(source, target)
+    return known
+
+
+def _make_lifter(source: type[Any], target: type[Any]) -> Callable[[Any], Any]:
     there = {field.name for field in fields(source)}
     hints, source_hints = typing.get_type_hints(target), typing.get_type_hints(source)
     copied: list[tuple[str, Callable[[Any], Any] | None]] = []
@@ -227,11 +235,3 @@ def _entity(hint: Any) -> type[Any] | None:
             if isinstance(inner, type) and is_dataclass(inner):
                 return inner
     return None
-
-
-def code_of(value: int) -> ErrorCode:
-    """The error code of that number."""
-    return ErrorCode(value)
-
-
-NO_VERSION: Final = i16(-1)
