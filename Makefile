@@ -36,7 +36,7 @@ lint: install  ## format, lint, types, imports, dependencies, dead code, spellin
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -P -m mypy
-	@$(PY) -P -m mypy --config-file tests/mypy.ini
+	@$(PY) -P -m mypy tests benchmarks
 	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/deptry .
 	@$(VENV)/bin/vulture

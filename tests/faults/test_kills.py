@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+
 from support.cli_project import CliProject
 from support.retail_project import REVENUE, new_retail_project, source_files
 from support.source_ids import differences, expected_ids, table_ids

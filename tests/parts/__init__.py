@@ -1,0 +1,1 @@
+"""The real parts that tests run against: starting, waiting for, and stopping them."""
