@@ -1,0 +1,80 @@
+"""`headrace deliveries`: what arrived, when, and where it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from headrace.cli.options import json_option, project_option
+
+_STATES = ("received", "publishing", "published", "landed", "rejected", "duplicate", "revoked")
+
+
+@click.command(
+    name="deliveries",
+    epilog="Examples: headrace deliveries; headrace deliveries --state rejected --json",
+)
+@click.option("--state", type=click.Choice(_STATES), help="Only those that stand there.")
+@json_option
+@project_option
+def command(project: Path, state: str | None, as_json: bool) -> None:
+    """List what arrived, in order of arrival: its records, where it stands, and why not further.
+
+    `landed` is in the lake; `duplicate` has the content of another delivery, which is named;
+    `rejected` could not be read, its reason says why.
+    """
+    from headrace.cli.output import count, print_json, print_table
+    from headrace.config_file import load_config
+    from headrace.producers.delivery import DeliveryState
+    from headrace.producers.ledger import list_deliveries
+
+    config = load_config(project)
+    rows = list_deliveries(config.paths.ledger, None if state is None else DeliveryState(state))
+    if as_json:
+        print_json(
+            [
+                {
+                    "delivery_id": row.delivery_id,
+                    "source": row.source,
+                    "stream": row.stream,
+                    "name": row.name,
+                    "state": row.state,
+                    "records": row.records,
+                    "unreadable_records": row.unreadable_records,
+                    "reason": row.reason,
+                    "duplicate_of": row.duplicate_of,
+                    "received_at": row.received_at,
+                    "landed_at": row.landed_at,
+                    "size_bytes": row.size_bytes,
+                    "content_hash": row.content_hash,
+                }
+                for row in rows
+            ]
+        )
+        return
+    if not rows:
+        click.echo("no deliveries" + (f" are {state}" if state else " yet"))
+        return
+    originals = {row.delivery_id: row.name for row in list_deliveries(config.paths.ledger)}
+    print_table(
+        ["delivery", "source", "name", "received", "records", "state"],
+        [
+            (
+                row.delivery_id,
+                row.source,
+                row.name,
+                f"{row.received_at:%Y-%m-%d %H:%M:%S}",
+                "" if row.records is None else f"{row.records:,}",
+                f"duplicate of {originals.get(row.duplicate_of, '')} ({row.duplicate_of})"
+                if row.duplicate_of
+                else row.state,
+            )
+            for row in rows
+        ],
+        right=frozenset({4}),
+    )
+    for row in rows:
+        if row.reason:
+            click.echo(f"\n{row.name}: {row.reason}")
+    click.echo(f"\n{count(len(rows), 'delivery', 'deliveries')}", err=True)
