@@ -133,7 +133,7 @@ def _check_fields(header: BatchHeader) -> None:
     if header.record_count < 1 or header.last_offset_delta != header.record_count - 1:
         raise RequestRefusedError(
             ErrorCode.invalid_record,
-            f"{header.record_count} records with last offset delta {header.last_offset_delta} found",
+            f"{header.record_count} records found, the last with delta {header.last_offset_delta}",
         )
     if header.codec > _HIGHEST_CODEC:
         raise RequestRefusedError(
