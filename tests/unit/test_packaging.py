@@ -64,11 +64,8 @@ def test_examples_are_installed_with_all_their_files(repository: Path) -> None:
 
 def test_example_data_is_what_its_origin_says(repository: Path) -> None:
     retail = repository / "examples" / "retail"
-    said = dict(
-        reversed(line.split())
-        for line in (retail / "ORIGIN.md").read_text().splitlines()
-        if line.endswith(".csv")
-    )
+    lines = [line.split() for line in (retail / "ORIGIN.md").read_text().splitlines()]
+    said = {line[1]: line[0] for line in lines if len(line) == 2 and line[1].endswith(".csv")}
     there = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in (retail / "inbox").iterdir()
