@@ -19,7 +19,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 PIP_LOCKED := $(PIP) install --require-hashes --no-deps --only-binary :all:
 PACKAGE_FOLDERS := core cli consumers examples infra lakehouse orchestration producers
 
-.PHONY: help install demo test lint parts lock bench clean FORCE
+.PHONY: help install demo test lint parts bench docs lock clean FORCE
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ parts:  ## the real parts that tests can use: Apache Kafka, an S3 server (into .
 
 bench: install  ## rows per second from file to gold and peak memory, on the whole retail set
 	@$(PY) -P benchmarks/retail.py
+
+docs: install  ## docs/reference from the code
+	@$(PY) -P docs/generate.py
 
 lock: $(STAMPS)/dev  ## requirements*.txt from pyproject.toml
 	@for file in "requirements.txt" \

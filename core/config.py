@@ -80,21 +80,29 @@ class BrokerSection(_Section):
 class CsvOptions(_Section):
     """How the CSV files of a source are written; what is left out is found from a sample."""
 
-    delimiter: Annotated[str | None, Field(min_length=1, max_length=4)] = None
-    quote: Annotated[str | None, Field(max_length=1)] = None
-    escape: Annotated[str | None, Field(max_length=1)] = None
-    header: bool | None = None
+    delimiter: Annotated[
+        str | None, Field(min_length=1, max_length=4, description="between two fields")
+    ] = None
+    quote: Annotated[
+        str | None, Field(max_length=1, description='around a field; "": none is used')
+    ] = None
+    escape: Annotated[
+        str | None, Field(max_length=1, description="before a quote inside a quoted field")
+    ] = None
+    header: Annotated[bool | None, Field(description="whether the first line names columns")] = None
     columns: Annotated[tuple[str, ...], Field(description="names where there is no header")] = ()
-    encoding: str | None = None
+    encoding: Annotated[str | None, Field(description="such as utf-8, utf-16 or latin-1")] = None
 
 
 class FileSource(_Section):
     """`[sources.<name>]` with `kind = "files"`: a watched folder."""
 
-    kind: Literal["files"]
+    kind: Annotated[Literal["files"], Field(description="a watched folder")]
     path: Annotated[str, Field(description="a folder, relative to the project")]
     stream: Annotated[str, Field(description="where its records go")]
-    patterns: Annotated[tuple[str, ...], Field(min_length=1)] = (
+    patterns: Annotated[
+        tuple[str, ...], Field(min_length=1, description="names of the files to take")
+    ] = (
         "*.csv",
         "*.tsv",
         "*.ndjson",
@@ -107,7 +115,7 @@ class FileSource(_Section):
     format: Annotated[
         Literal["csv", "ndjson", "json"] | None, Field(description="found from name and content")
     ] = None
-    csv: CsvOptions = CsvOptions()
+    csv: Annotated[CsvOptions, Field(description="how its CSV files are written")] = CsvOptions()
 
     _check_stream = field_validator("stream")(check_name)
 
@@ -115,10 +123,12 @@ class FileSource(_Section):
 class ConsumeSection(_Section):
     """`[consume]`: a micro-batch closes on rows, bytes or age, whichever comes first."""
 
-    batch_rows: Annotated[int, Field(ge=1)] = 100_000
-    batch_bytes: Annotated[Bytes, Field(ge=1)] = 64_000_000
-    batch_age: Annotated[Seconds, Field(gt=0)] = 2.0
-    session_timeout: Annotated[Seconds, Field(ge=1)] = 10.0
+    batch_rows: Annotated[int, Field(ge=1, description="records in it")] = 100_000
+    batch_bytes: Annotated[Bytes, Field(ge=1, description="bytes of their values")] = 64_000_000
+    batch_age: Annotated[Seconds, Field(gt=0, description="since its first record")] = 2.0
+    session_timeout: Annotated[
+        Seconds, Field(ge=1, description="a consumer silent for so long is taken for dead")
+    ] = 10.0
 
 
 class SpoolSection(_Section):

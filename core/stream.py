@@ -34,10 +34,19 @@ class EventTimeRule(_Strict):
     `YYYY/MM/DD HH:MM[:SS]` are read.
     """
 
-    column: str | None = None
-    format: str | None = None
-    from_: Annotated[Literal["column", "filename", "arrival"], Field(alias="from")] = "column"
-    pattern: str | None = None
+    column: Annotated[
+        str | None, Field(description="a field's name, or a JSONPath that begins with `$.`")
+    ] = None
+    format: Annotated[
+        str | None, Field(description="strptime's codes, or `epoch_s`, `epoch_ms`, `epoch_us`")
+    ] = None
+    from_: Annotated[
+        Literal["column", "filename", "arrival"], Field(alias="from", description="where it stands")
+    ] = "column"
+    pattern: Annotated[
+        str | None,
+        Field(description="of a file's name: its first group, or the group `time`, is the time"),
+    ] = None
 
     @model_validator(mode="after")
     def _complete(self) -> EventTimeRule:
@@ -63,11 +72,17 @@ class Column(_Strict):
     `null`: texts that stand for "no value", beside the empty one.
     """
 
-    type: str
-    required: bool = False
-    from_: Annotated[str | None, Field(alias="from")] = None
-    format: str | None = None
-    null: tuple[str, ...] = ()
+    type: Annotated[str, Field(description="a type as DuckDB names it")]
+    required: Annotated[bool, Field(description="a record without it is quarantined")] = False
+    from_: Annotated[
+        str | None, Field(alias="from", description="the record's field, where it is called so")
+    ] = None
+    format: Annotated[
+        str | None, Field(description="strptime's codes of a date or timestamp not in ISO 8601")
+    ] = None
+    null: Annotated[
+        tuple[str, ...], Field(description="texts that stand for no value, beside the empty one")
+    ] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -78,15 +93,29 @@ class Column(_Strict):
 class Stream(_Strict):
     """One stream's rules. Without `columns` it has no contract and its records wait in bronze."""
 
-    event_time: EventTimeRule = EventTimeRule.model_construct(
-        column=None, format=None, from_="arrival", pattern=None
-    )
-    timezone: str = "UTC"
-    first_date: date | None = None
-    mode: Literal["events"] = "events"
-    columns: dict[str, Column] = {}
-    unique: tuple[str, ...] = ()
-    checks: dict[str, str] = {}
+    event_time: Annotated[
+        EventTimeRule, Field(description="when an event happened; left out, when it arrived")
+    ] = EventTimeRule.model_construct(column=None, format=None, from_="arrival", pattern=None)
+    timezone: Annotated[
+        str, Field(description="of times without an offset, and of the date an event belongs to")
+    ] = "UTC"
+    first_date: Annotated[
+        date | None, Field(description="instead of the project's, for this stream")
+    ] = None
+    mode: Annotated[Literal["events"], Field(description="a row is an event")] = "events"
+    columns: Annotated[
+        dict[str, Column], Field(description="the contract; other fields go to `_rescue`")
+    ] = {}
+    unique: Annotated[
+        tuple[str, ...],
+        Field(
+            description="columns that together tell rows of one date apart; later ones are"
+            " duplicates"
+        ),
+    ] = ()
+    checks: Annotated[
+        dict[str, str], Field(description="SQL that has to hold for a row, by name of the check")
+    ] = {}
 
     @field_validator("event_time", mode="before")
     @classmethod
