@@ -13,8 +13,10 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import pyarrow as pa
 import structlog
@@ -46,6 +48,18 @@ class Step:
 
     expected: int | None
     new: int
+
+
+PartitionValue = str | date | None
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One file of a table's version: its name in the log, its partition, its number of rows."""
+
+    path: str
+    partition: Mapping[str, PartitionValue]
+    rows: int
 
 
 @contextmanager
@@ -101,6 +115,26 @@ class LakeTable:
             return self._delta.file_uris()
 
     @property
+    def partition_columns(self) -> list[str]:
+        """The columns whose values stand in the names of folders, in their order."""
+        with self._lock:
+            return list(self._delta.metadata().partition_columns)
+
+    @property
+    def local_root(self) -> Path | None:
+        """The folder of a table on this machine; None in an object store."""
+        uri = self._delta.table_uri
+        if uri.startswith("file://"):
+            return Path(unquote(uri.removeprefix("file://")))
+        return None if "://" in uri else Path(uri)
+
+    @property
+    def is_plain_parquet(self) -> bool:
+        """Whether the rows of this version are just those of its files (no deletion vectors)."""
+        with self._lock:
+            return set(self._delta.protocol().reader_features or ()) <= {"timestampNtz"}
+
+    @property
     def lock(self) -> threading.RLock:
         """Held over a look and the commit that relies on it."""
         return self._lock
@@ -120,6 +154,32 @@ class LakeTable:
         with self._lock, lake_errors(self.name):
             return pa.table(self._delta.get_add_actions(flatten=True))
 
+    def data_files(self) -> list[DataFile]:
+        """The files of this version with their partitions and rows, from the log alone."""
+        names = self.partition_columns
+        actions = self.files()
+        columns = [actions[f"partition.{name}"].to_pylist() for name in names]
+        partitions = zip(*columns, strict=True) if names else [()] * actions.num_rows
+        return [
+            DataFile(path, dict(zip(names, values, strict=True)), rows or 0)
+            for path, rows, values in zip(
+                actions["path"].to_pylist(),
+                actions["num_records"].to_pylist(),
+                partitions,
+                strict=True,
+            )
+        ]
+
+    def operations(self, after_version: int) -> list[str]:
+        """What the commits after a version did (`WRITE`, `RESTORE`...), newest first.
+
+        Fewer than there are versions where the log no longer reaches back so far.
+        """
+        with self._lock, lake_errors(self.name):
+            newer = self._delta.version() - after_version
+            entries = self._delta.history(limit=newer) if newer > 0 else []
+            return [str(entry.get("operation", "")) for entry in entries]
+
     def scan(
         self, columns: Sequence[str] | None = None, where: str | None = None
     ) -> pa.RecordBatchReader:
@@ -135,15 +195,21 @@ class LakeTable:
             reader = QueryBuilder().register("t", self._delta).execute(sql)
             return pa.RecordBatchReader.from_stream(reader)
 
-    def changes(self, after_version: int) -> pa.RecordBatchReader:
+    def changes(
+        self, after_version: int, columns: Sequence[str] | None = None
+    ) -> pa.RecordBatchReader:
         """Stream the change feed of the commits after a version, up to this handle's version.
+
+        Of the feed's own columns `_change_type` says what happened to the row.
 
         Never `allow_out_of_range`: it returns nothing, silently. Raises `LakeError` where the log
         no longer reaches back so far.
         """
         with self._lock, lake_errors(self.name):
             reader = self._delta.load_cdf(
-                starting_version=after_version + 1, ending_version=self._delta.version()
+                starting_version=after_version + 1,
+                ending_version=self._delta.version(),
+                columns=None if columns is None else list(columns),
             )
             return pa.RecordBatchReader.from_stream(reader)
 
@@ -155,10 +221,12 @@ class LakeTable:
         mode: Literal["append", "overwrite"] = "append",
         predicate: str | None = None,
         overwrite_schema: bool = False,
+        partition_by: Sequence[str] | None = None,
     ) -> None:
         """Write rows and move positions in one commit, or nothing.
 
-        `predicate` with "overwrite" replaces just the rows it matches. `data` is read once.
+        `predicate` with "overwrite" replaces just the rows it matches. `partition_by` with
+        `overwrite_schema` changes what the table is partitioned by. `data` is read once.
 
         Raises `CommitRefusedError` where a position is not as expected (nothing was written, the
         handle is refreshed), `CommitUnknownError` where the outcome could not be learnt, and
@@ -188,6 +256,7 @@ class LakeTable:
                         mode="overwrite",
                         predicate=predicate,
                         schema_mode="overwrite" if overwrite_schema else None,
+                        partition_by=None if partition_by is None else list(partition_by),
                         commit_properties=properties,
                     )
             except (DeltaError, OSError, pa.ArrowException) as error:
@@ -212,14 +281,12 @@ class LakeTable:
 
     def _require_present(self) -> None:
         """A commit to a deleted table would write a log that begins in its middle."""
-        uri = self._delta.table_uri
-        if uri.startswith("file://") or "://" not in uri:
-            log_folder = Path(uri.removeprefix("file://")) / "_delta_log"
-            if not log_folder.is_dir():
-                raise LakeError(
-                    f"{self.name}: the table was deleted while it was in use ({log_folder.parent})",
-                    remedy="run again: it is built anew from the spool",
-                )
+        root = self.local_root
+        if root is not None and not (root / "_delta_log").is_dir():
+            raise LakeError(
+                f"{self.name}: the table was deleted while it was in use ({root})",
+                remedy="run again: it is built anew from the spool",
+            )
 
     def _went_through(self, commit_id: str, before: int, cause: Exception) -> bool:
         """Whether a commit that raised is in the log after all (its answer was lost)."""
