@@ -1,0 +1,272 @@
+"""Cuts a CSV file into segments of whole, well-formed rows, and sets aside what is none.
+
+DuckDB then converts a segment at a time. It would read a whole file too, but an unclosed quote
+swallows the rows behind it, a failing row is reported with its bytes changed, mixed line ends
+stop it and a large file stays in memory. Here a broken row costs itself alone, and lines
+without a quote, which is nearly all of them, are only counted through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import methodcaller
+from typing import BinaryIO, Final, Literal
+
+from headrace.errors import DeliveryRejectedError
+from headrace.producers.files.csv_grammar import (
+    MAX_ROW_BYTES,
+    BrokenRow,
+    RowGrammar,
+    format_row,
+)
+from headrace.producers.files.unreadable import UnreadableLog
+
+SEGMENT_BYTES: Final = 8_000_000
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+
+_Kind = Literal["plain", "odd", "blank", "broken", "unfinished"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What ends at `end`. `odd`: a row, but DuckDB would read it otherwise."""
+
+    end: int
+    kind: _Kind
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Whole rows without a header. `plain`: DuckDB reads them as they stand."""
+
+    rows: int
+    data: bytes
+    plain: bool
+
+    def canonical(self, grammar: RowGrammar) -> bytes:
+        """The same rows in the canonical dialect."""
+        rewritten, position = [], 0
+        while position < len(self.data):
+            row = grammar.read_row(self.data, position, len(self.data))
+            assert not isinstance(row, BrokenRow), "a segment holds well-formed rows only"
+            rewritten.append(format_row(row.fields))
+            position = row.end
+        return b"".join(rewritten)
+
+
+class SegmentReader:
+    """Reads the segments of one file of UTF-8 text; what is no row goes to `unreadable`.
+
+    `columns` are the names every row must fill; `name` and `encoding` are for messages.
+    """
+
+    def __init__(
+        self,
+        grammar: RowGrammar,
+        columns: tuple[str, ...],
+        *,
+        name: str,
+        encoding: str,
+        unreadable: UnreadableLog,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        self._grammar = grammar
+        self._columns = columns
+        self._name = name
+        self._encoding = encoding
+        self._unreadable = unreadable
+        self._segment_bytes = segment_bytes
+        self._separators = len(columns) - 1
+        # A line of blanks is a value where there is one column, or where blanks separate columns.
+        blanks_are_values = not self._separators or grammar.dialect.delimiter == " "
+        self._blanks = b"\r\n" if blanks_are_values else b" \r\n"
+        self._separators_in = methodcaller("count", grammar.delimiter)
+        self._row = grammar.row_pattern(len(columns)) if grammar.dialect.is_plain else None
+        # Where the buffer begins: its byte in the file and its line, from 1.
+        self._start = 0
+        self._line = 1
+
+    def read(self, file: BinaryIO, *, header: bool) -> Iterator[Segment]:
+        """The file's segments in order; a byte order mark and the header are passed over."""
+        buffer = file.read(self._segment_bytes)
+        if buffer.startswith(_BYTE_ORDER_MARK):
+            buffer = self._advance(buffer, len(_BYTE_ORDER_MARK))
+        newline = self._grammar.newline
+        at_end = False
+        while not at_end:
+            chunk = file.read(self._segment_bytes)
+            at_end = not chunk
+            buffer += chunk
+            if at_end and buffer and not buffer.endswith(newline):
+                buffer += newline
+            if header and buffer:
+                buffer, header = self._advance(buffer, self._header_end(buffer)), False
+            whole = buffer.rfind(newline) + len(newline)
+            if whole == 0 and len(buffer) > MAX_ROW_BYTES:
+                buffer = self._pass_over_line(buffer, file)
+                continue
+            segment, taken = self._cut(buffer[:whole], at_end=at_end)
+            buffer = self._advance(buffer, taken)
+            if segment.rows:
+                yield segment
+
+    def _advance(self, buffer: bytes, taken: int) -> bytes:
+        self._start += taken
+        self._line += buffer.count(self._grammar.newline, 0, taken)
+        return buffer[taken:]
+
+    def _header_end(self, buffer: bytes) -> int:
+        position = 0
+        while True:
+            row = self._grammar.read_row(buffer, position, len(buffer))
+            if isinstance(row, BrokenRow):
+                raise DeliveryRejectedError(
+                    f"{self._name}: the header cannot be read: {row.problem}"
+                )
+            if buffer[position : row.end].strip() or row.end == len(buffer):
+                return row.end
+            position = row.end
+
+    def _pass_over_line(self, buffer: bytes, file: BinaryIO) -> bytes:
+        """A line longer than memory should hold: it is no row. Returns what follows it."""
+        newline = self._grammar.newline
+        length = 0
+        while buffer and newline not in buffer:
+            length += len(buffer)
+            buffer = file.read(self._segment_bytes)
+        end = buffer.find(newline)
+        length += end if end >= 0 else len(buffer)
+        self._set_aside(self._line, self._start, length, _too_long(length))
+        self._start += length
+        return self._advance(buffer[end:], len(newline)) if end >= 0 else b""
+
+    def _cut(self, buffer: bytes, *, at_end: bool) -> tuple[Segment, int]:
+        """The rows in a buffer of whole lines, and how many of its bytes were dealt with.
+
+        Less than all are where its last row may go on behind the buffer.
+        """
+        lines = buffer.split(self._grammar.newline)
+        lines.pop()
+        if self._all_plain(buffer, lines):
+            return Segment(len(lines), buffer, plain=True), len(buffer)
+        quote, newline = self._grammar.quote, self._grammar.newline
+        countable = (
+            self._row is not None
+            and self._separators > 0
+            and buffer.count(b"\r") == buffer.count(b"\r\n")
+        )
+        text = is_utf8(buffer)
+        kept: list[bytes] = []
+        rows = rows_with_return = index = position = kept_from = 0
+        plain = True
+        while index < len(lines):
+            line = lines[index]
+            if (
+                countable
+                and text
+                and self._separators_in(line) == self._separators
+                and not (quote and quote in line)
+                and len(line) < MAX_ROW_BYTES
+            ):
+                rows += 1
+                rows_with_return += line.endswith(b"\r")
+                position += len(line) + 1
+                index += 1
+                continue
+            verdict = self._judge(buffer, position, position + len(line) + 1, text=text)
+            if verdict.kind == "unfinished" and not at_end:
+                break
+            if verdict.kind in ("plain", "odd"):
+                rows += 1
+                rows_with_return += buffer.endswith(b"\r\n", position, verdict.end)
+                plain = plain and verdict.kind == "plain"
+            else:
+                kept.append(buffer[kept_from:position])
+                kept_from = verdict.end
+            if verdict.problem:
+                row = buffer[position : verdict.end].removesuffix(newline).removesuffix(b"\r")
+                self._set_aside(
+                    self._line + index, self._start + position, len(row), verdict.problem
+                )
+            index += buffer.count(newline, position, verdict.end)
+            position = verdict.end
+        kept.append(buffer[kept_from:position])
+        plain = plain and rows_with_return in (0, rows)
+        return Segment(rows, b"".join(kept), plain), position
+
+    def _judge(self, buffer: bytes, start: int, line_end: int, *, text: bool) -> _Verdict:
+        """What stands at `start`: a row, a blank line, or something else."""
+        stop = min(len(buffer), start + MAX_ROW_BYTES)
+        if line_end > stop:
+            return _Verdict(line_end, "broken", _too_long(line_end - start))
+        match = self._row.match(buffer, start, stop) if self._row else None
+        line = buffer[start:line_end]
+        if not line.strip(self._blanks):
+            return _Verdict(line_end, "blank")
+        if match:
+            end = match.end()
+        else:
+            row = self._grammar.read_row(buffer, start, stop)
+            if isinstance(row, BrokenRow):
+                kind: _Kind = "unfinished" if row.unclosed and stop == len(buffer) else "broken"
+                return _Verdict(line_end, kind, row.problem)
+            if len(row.fields) != len(self._columns):
+                return _Verdict(row.end, "broken", self._wrong_count(len(row.fields)))
+            end = row.end
+        if not text and not is_utf8(buffer[start:end]):
+            return _Verdict(end, "broken", self._not_text(buffer[start:end]))
+        return _Verdict(end, "plain" if match else "odd")
+
+    def _wrong_count(self, found: int) -> str:
+        expected = len(self._columns)
+        names = ", ".join(self._columns[:20]) + (", ..." if expected > 20 else "")
+        return f"found {_columns(found)}, expected {expected} ({names})"
+
+    def _not_text(self, row: bytes) -> str:
+        try:
+            row.decode()
+        except UnicodeDecodeError as error:
+            return (
+                f"byte 0x{row[error.start]:02x} at place {error.start + 1} of the row is not valid"
+                f" {self._encoding} (csv.encoding says what the source writes)"
+            )
+        raise AssertionError("the row is valid UTF-8")
+
+    def _all_plain(self, buffer: bytes, lines: list[bytes]) -> bool:
+        """Whether each line is a row that needs no second look."""
+        grammar = self._grammar
+        if self._row is None or not lines or (grammar.quote and grammar.quote in buffer):
+            return False
+        returns = buffer.count(b"\r")
+        if returns and not (returns == buffer.count(b"\r\n") == len(lines)):
+            return False
+        if set(map(self._separators_in, lines)) != {self._separators}:
+            return False
+        lengths = set(map(len, lines))
+        shortest = 1 if self._separators else 1 + bool(returns)
+        return min(lengths) >= shortest and max(lengths) < MAX_ROW_BYTES and is_utf8(buffer)
+
+    def _set_aside(self, line: int, start: int, length: int, problem: str) -> None:
+        self._unreadable.add(start, length, f"{self._name}, line {line}: {problem}")
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether bytes are valid UTF-8."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _columns(count: int) -> str:
+    return "1 column" if count == 1 else f"{count} columns"
+
+
+def _too_long(length: int) -> str:
+    return f"found a row of {length:,} bytes, expected at most {MAX_ROW_BYTES:,}"

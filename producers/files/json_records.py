@@ -1,0 +1,130 @@
+"""JSON records: cut out of a file as they stand, byte for byte, and checked one by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final
+
+import orjson
+
+from headrace.producers.files.unreadable import KEPT_BYTES
+
+MAX_RECORD_BYTES: Final = 64_000_000
+_CHUNK_BYTES: Final = 4_000_000
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_BLANK: Final = b" \t\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes `[start, start + length)` of a file that should be one record, and their line.
+
+    `data` is None, and `problem` set, where they cannot be; `value` is what `data` says where
+    cutting it out has already shown that.
+    """
+
+    start: int
+    length: int
+    line: int
+    data: bytes | None
+    problem: str = ""
+    value: object = None
+
+
+def parse_record(piece: Piece) -> tuple[dict[str, Any] | None, str]:
+    """The object a piece is, or None and what is wrong with it.
+
+    Numbers too large for orjson and deep nesting get a second, slower try.
+    """
+    if piece.data is None:
+        return None, piece.problem
+    value = piece.value
+    if value is None:
+        try:
+            value = orjson.loads(piece.data)
+        except orjson.JSONDecodeError as error:
+            value, problem = _parse_slowly(piece.data, str(error))
+            if problem:
+                return None, problem
+    if isinstance(value, dict):
+        return value, ""
+    return None, f"found {_kind(value)}, expected a JSON object"
+
+
+def _parse_slowly(data: bytes, problem: str) -> tuple[Any, str]:
+    try:
+        text = data.decode()
+        value = json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse)
+        # A lone surrogate is an escape that no text can hold: DuckDB refuses it as well.
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        return None, f"byte 0x{data[error.start]:02x} at {error.start + 1} is not valid UTF-8"
+    except UnicodeEncodeError:
+        return None, f"not valid JSON: {problem}"
+    except RecursionError:
+        return None, "nested too deeply"
+    except ValueError:
+        return None, f"not valid JSON: {problem}"
+    return value, ""
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(constant)
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case str():
+            return "a text"
+        case list():
+            return "an array"
+        case _:
+            return "a number"
+
+
+def cut_lines(file: BinaryIO, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Piece]:
+    """NDJSON (https://github.com/ndjson/ndjson-spec): a record a line; blank lines are none."""
+    start, line = 0, 1
+    buffer = file.read(chunk_bytes)
+    if buffer.startswith(_BYTE_ORDER_MARK):
+        buffer, start = buffer[3:], 3
+    while buffer:
+        chunk = file.read(chunk_bytes)
+        buffer += chunk
+        whole = buffer.rfind(b"\n") + 1 if chunk else len(buffer)
+        if whole == 0 and len(buffer) > MAX_RECORD_BYTES:
+            length = len(buffer)
+            while buffer and b"\n" not in buffer:
+                buffer = file.read(chunk_bytes)
+                length += len(buffer)
+            end = buffer.find(b"\n")
+            end = len(buffer) if end < 0 else end
+            length -= len(buffer) - end
+            yield Piece(start, length, line, None, too_long(length))
+            start, buffer = start + length, buffer[end:]
+            continue
+        lines = buffer[:whole].split(b"\n")
+        if chunk:
+            lines.pop()
+        for data in lines:
+            stripped = data.strip(_BLANK)
+            if stripped:
+                lead = data.find(stripped[:1]) if stripped is not data else 0
+                yield Piece(start + lead, len(stripped), line, stripped)
+            start += len(data) + 1
+            line += 1
+        buffer = buffer[whole:]
+
+
+def too_long(length: int) -> str:
+    """What is wrong with a record over the limit."""
+    return (
+        f"found a record of {length:,} bytes, expected at most {MAX_RECORD_BYTES:,}"
+        f" (of which {KEPT_BYTES:,} are kept here)"
+    )

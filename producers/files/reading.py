@@ -1,0 +1,75 @@
+"""How a delivery is read: decided once, at its first look, and frozen with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from headrace.producers.files.csv_grammar import Dialect
+
+if TYPE_CHECKING:
+    from headrace.config import FileSource
+    from headrace.stream import Stream
+
+# Raised when the same bytes and the same reading would give other records or numbers than before.
+READER_VERSION: Final = 1
+
+Format = Literal["csv", "ndjson", "json"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Everything the records of a delivery depend on beside its bytes, name and arrival.
+
+    `columns`, `delimiter`, `quote`, `escape`, `newline` and `header` are for CSV. `encoding` is
+    Python's name of it. `notes` say what was guessed, for people.
+    """
+
+    format: Format
+    encoding: str = "utf-8"
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str = '"'
+    newline: str = "\n"
+    header: bool = True
+    columns: tuple[str, ...] = ()
+    event_time_from: Literal["column", "filename", "arrival"] = "arrival"
+    event_time_column: str | None = None
+    event_time_format: str | None = None
+    event_time_pattern: str | None = None
+    timezone: str = "UTC"
+    reader_version: int = READER_VERSION
+    notes: tuple[str, ...] = ()
+
+    @property
+    def dialect(self) -> Dialect:
+        """How rows of CSV are written."""
+        return Dialect(self.delimiter, self.quote, self.escape, self.newline)
+
+    def to_json(self) -> str:
+        """As text, to lie beside the delivery's bytes."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Reading:
+        """What `to_json` wrote. Raises ValueError where it was not this version's."""
+        fields = json.loads(text)
+        version = fields.get("reader_version") if isinstance(fields, dict) else None
+        if version != READER_VERSION:
+            raise ValueError(f"expected a reading of version {READER_VERSION}, found {version!r}")
+        for name in ("columns", "notes"):
+            fields[name] = tuple(fields[name])
+        return cls(**fields)
+
+
+def detect(path: Path, name: str, source: FileSource, stream: Stream) -> Reading:
+    """Look at a file's name and beginning and decide how it is read; what is declared wins.
+
+    `name` is the file's within its source. Raises `DeliveryRejectedError` where it cannot be
+    read: another kind of file, another encoding, no event-time column.
+    """
+    from headrace.producers.files.detection import detect_reading
+
+    return detect_reading(path, name, source, stream)

@@ -1,0 +1,95 @@
+"""Which files stand in a watched folder, and whether each has been there long enough."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
+from pathlib import Path
+from re import compile as compile_pattern
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger("files")
+
+# What editors, browsers and copying tools call a file they have not finished.
+_UNFINISHED: Final = ("~", ".tmp", ".part", ".partial", ".crdownload", ".download", ".swp")
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """One file as a scan saw it; `name` is relative to the source's folder, with `/`."""
+
+    path: Path
+    name: str
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+def scan(folder: Path, patterns: Sequence[str]) -> list[FileStat]:
+    """The files below `folder` that match one of the patterns, sorted by name.
+
+    A pattern is matched against the file's own name, one with a `/` against its name relative to
+    the folder. Hidden files and folders and unfinished files are passed over, links to folders
+    are not followed. What cannot be read is logged and left out; the rest is found all the same.
+    """
+    wanted = _Wanted(patterns)
+    return sorted(_walk(folder, wanted), key=lambda stat: stat.name)
+
+
+def is_settled(stat: FileStat, now_ns: int, settle_seconds: float) -> bool:
+    """Whether a file has been unchanged for the settling time.
+
+    A modification time in the future (another machine's clock, an unpacked archive) counts as
+    long ago: such a file would otherwise wait for years. What grows after it was taken is taken
+    again, and supersedes.
+    """
+    return not 0 <= now_ns - stat.mtime_ns < settle_seconds * 1e9
+
+
+class _Wanted:
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._by_name = [compile_pattern(translate(p)).match for p in patterns if "/" not in p]
+        self._by_path = [
+            compile_pattern(translate(p.removeprefix("./"))).match for p in patterns if "/" in p
+        ]
+
+    def __call__(self, file_name: str, name: str) -> bool:
+        return any(match(file_name) for match in self._by_name) or any(
+            match(name) for match in self._by_path
+        )
+
+
+def _walk(folder: Path, wanted: _Wanted) -> Iterator[FileStat]:
+    pending = [(os.fspath(folder), "")]
+    while pending:
+        where, prefix = pending.pop()
+        try:
+            with os.scandir(where) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    name = prefix + entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append((entry.path, name + "/"))
+                    elif not entry.name.lower().endswith(_UNFINISHED) and wanted(entry.name, name):
+                        stat = _stat(entry, name)
+                        if stat is not None:
+                            yield stat
+        except OSError as error:
+            log.warning("folder cannot be read", folder=where, error=error.strerror)
+
+
+def _stat(entry: os.DirEntry[str], name: str) -> FileStat | None:
+    try:
+        if not entry.is_file():
+            return None
+        stat = entry.stat()
+    except OSError as error:
+        # Gone since the listing, a dangling link, or no permission.
+        log.warning("file cannot be read", file=name, error=error.strerror)
+        return None
+    return FileStat(Path(entry.path), name, stat.st_ino, stat.st_size, stat.st_mtime_ns)

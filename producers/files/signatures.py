@@ -1,0 +1,51 @@
+"""Kinds of files that are no text with records, told by how they begin."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# First bytes and what has them (https://en.wikipedia.org/wiki/List_of_file_signatures).
+_SIGNATURES: Final = (
+    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"%PDF-", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive (or an Excel workbook)"),
+    (b"PK\x05\x06", "an empty ZIP archive"),
+    (b"\x1f\x8b", "gzip-compressed data"),
+    (b"\x28\xb5\x2f\xfd", "zstd-compressed data"),
+    (b"BZh", "bzip2-compressed data"),
+    (b"\xfd7zXZ\x00", "xz-compressed data"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\x04\x22\x4d\x18", "LZ4-compressed data"),
+    (b"PAR1", "a Parquet file"),
+    (b"Obj\x01", "an Avro file"),
+    (b"ARROW1", "an Arrow file"),
+    (b"ORC", "an ORC file"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or other Office file"),
+    (b"\x7fELF", "a program"),
+    (b"{\\rtf", "a rich text document"),
+)
+_MARKUP: Final = (
+    (b"<!doctype html", "an HTML page"),
+    (b"<html", "an HTML page"),
+    (b"<?xml", "an XML document"),
+)
+
+
+def describe_binary(sample: bytes) -> str | None:
+    """What a file is that holds no text, from its first bytes; None for text in UTF-8 or alike."""
+    for signature, kind in _SIGNATURES:
+        if sample.startswith(signature):
+            return kind
+    if sample[257:262] == b"ustar":
+        return "a tar archive"
+    return "binary data (bytes of zero)" if b"\x00" in sample[:65_536] else None
+
+
+def describe_markup(sample: bytes) -> str | None:
+    """What a text file is that is neither CSV nor JSON; None where nothing says so."""
+    start = sample[:1_000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return next((kind for prefix, kind in _MARKUP if start.startswith(prefix)), None)
