@@ -1,0 +1,225 @@
+"""One connection to the broker: topics made where absent, batches sent, a record looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    NoError,
+    OffsetOutOfRangeError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+
+from headrace.config import BrokerSection
+from headrace.errors import BrokerError
+from headrace.producers.record_encoder import BatchBuilder
+
+log = structlog.get_logger("produce")
+
+_MAX_BATCH_BYTES: Final = 1_000_000
+_REQUEST_TIMEOUT_SECONDS: Final = 15.0
+_CLOSE_TIMEOUT_SECONDS: Final = 5.0
+_LOOK_TIMEOUT_SECONDS: Final = 10.0
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_MAX_PAUSE_SECONDS: Final = 1.0
+
+_T = TypeVar("_T")
+
+
+class LinkLostError(Exception):
+    """The broker stopped answering: connect anew, look where a delivery stands, go on."""
+
+
+class BrokerLink:
+    """A connected idempotent producer, with what else a publisher asks the broker.
+
+    aiokafka numbers `send_batch`'s batches like its own (sequence numbers are given when a batch
+    leaves the queue), retries them without end and keeps one request in flight a node, so that
+    record order holds. Once a batch has failed its sequence has a gap: close the link and make a
+    new one.
+    """
+
+    def __init__(self, bootstrap_servers: str, settings: BrokerSection, *, embedded: bool) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.max_message_bytes = settings.max_message_bytes
+        self._settings = settings
+        self._embedded = embedded
+        self._producer: Any = None
+        self._reader: Any = None
+        self._reader_lock = asyncio.Lock()
+        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def connect(self, topics: Iterable[str], patience_seconds: float) -> None:
+        """Connect and see to it that the topics are there; raises `BrokerError` after patience."""
+        wanted = sorted(set(topics))
+
+        async def attempt() -> None:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self.bootstrap_servers,
+                enable_idempotence=True,
+                acks="all",
+                compression_type="zstd",
+                max_batch_size=min(self.max_message_bytes, _MAX_BATCH_BYTES),
+                max_request_size=self.max_message_bytes,
+                request_timeout_ms=int(_REQUEST_TIMEOUT_SECONDS * 1_000),
+            )
+            try:
+                await producer.start()
+                await self._create_topics(wanted)
+            except BaseException:
+                await _abandon(producer)
+                raise
+            self._producer = producer
+
+        await self._patiently(attempt, patience_seconds)
+
+    async def close(self) -> None:
+        """End the connection; whatever still waits for the broker gets a `LinkLostError`."""
+        if not self._lost.done():
+            self._lost.set_result(None)
+        producer, self._producer = self._producer, None
+        reader, self._reader = self._reader, None
+        if producer is not None:
+            await _abandon(producer)
+        if reader is not None:
+            await reader.stop()
+
+    async def until_lost(self, waiting: Awaitable[_T]) -> _T:
+        """Wait for an answer of the broker; raises `LinkLostError` where the link is closed."""
+        answer = asyncio.ensure_future(waiting)
+        either: set[asyncio.Future[Any]] = {answer, self._lost}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            raise LinkLostError("the connection was closed")
+        finally:
+            if not answer.done():
+                answer.cancel()
+
+    def new_batch(self) -> BatchBuilder:
+        """An empty record batch of the size the broker takes."""
+        batch: BatchBuilder = self._producer.create_batch()
+        return batch
+
+    async def send(self, batch: BatchBuilder, topic: str, partition: int) -> asyncio.Future[Any]:
+        """Queue a batch; waits while one is queued. The future is its acknowledgement."""
+        future: asyncio.Future[Any] = await self.until_lost(
+            self._producer.send_batch(batch, topic, partition=partition)
+        )
+        return future
+
+    async def partition_count(self, topic: str) -> int:
+        """How many partitions a topic has; raises `LinkLostError` where nobody can be asked."""
+        try:
+            return len(await self.until_lost(self._producer.partitions_for(topic)))
+        except KafkaError as error:
+            raise LinkLostError(f"{topic}: its partitions are not known: {error!r}") from error
+
+    async def event_id_at(self, topic: str, partition: int, offset: int) -> str | None:
+        """The `ce_id` of the record at an offset; None where there is no such record or header.
+
+        Raises `LinkLostError` where the broker could not be asked: neither may be assumed then.
+        """
+        async with self._reader_lock:
+            try:
+                async with asyncio.timeout(_LOOK_TIMEOUT_SECONDS):
+                    return await self._look(TopicPartition(topic, partition), offset)
+            except OffsetOutOfRangeError:
+                return None
+            except (KafkaError, TimeoutError) as error:
+                reader, self._reader = self._reader, None
+                if reader is not None:
+                    await reader.stop()
+                raise LinkLostError(
+                    f"{topic}-{partition}: the record at {offset} could not be looked at: {error!r}"
+                ) from error
+
+    async def _look(self, place: TopicPartition, offset: int) -> str | None:
+        if self._reader is None:
+            reader = AIOKafkaConsumer(
+                bootstrap_servers=self.bootstrap_servers,
+                group_id=None,
+                auto_offset_reset="none",
+                enable_auto_commit=False,
+            )
+            await reader.start()
+            self._reader = reader
+        reader = self._reader
+        reader.assign([place])
+        first = (await reader.beginning_offsets([place]))[place]
+        end = (await reader.end_offsets([place]))[place]
+        if not first <= offset < end:
+            return None
+        reader.seek(place, offset)
+        record = await reader.getone(place)
+        if record.offset != offset:
+            return None
+        found = dict(record.headers).get("ce_id")
+        return None if found is None else bytes(found).decode(errors="replace")
+
+    async def _create_topics(self, topics: list[str]) -> None:
+        if not topics:
+            return
+        replication = 1 if self._embedded else self._settings.replication_factor
+        configs = {} if self._embedded else {"max.message.bytes": str(self.max_message_bytes)}
+        new = [
+            NewTopic(topic, self._settings.topic_partitions, replication, topic_configs=configs)
+            for topic in topics
+        ]
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=self.bootstrap_servers,
+            request_timeout_ms=int(_REQUEST_TIMEOUT_SECONDS * 1_000),
+        )
+        try:
+            await admin.start()
+            answer = await admin.create_topics(new)
+        finally:
+            await admin.close()
+        for topic, code, *_ in answer.topic_errors:
+            error = for_code(code)
+            if error is NoError:
+                log.info("topic_created", topic=topic, partitions=self._settings.topic_partitions)
+            elif error is not TopicAlreadyExistsError:
+                raise error(f"topic {topic} cannot be created")
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[_T]], seconds: float) -> _T:
+        pause = _FIRST_PAUSE_SECONDS
+        last: BaseException | None = None
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    try:
+                        return await attempt()
+                    except (KafkaError, OSError, ValueError) as error:
+                        last = error
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+        except TimeoutError:
+            raise BrokerError(
+                f"the broker at {self.bootstrap_servers} cannot be used:"
+                f" {last or 'no answer'} (tried for {seconds:g} s)",
+                remedy="start it, or check [broker] bootstrap_servers in headrace.toml",
+            ) from last
+
+
+async def _abandon(producer: Any) -> None:
+    """Stop without waiting for what is queued: aiokafka's `stop` alone waits without end.
+
+    There is no public way to give up batches. A resumed delivery sends them again.
+    """
+    sender = producer._sender.sender_task  # noqa: SLF001
+    if sender is not None:
+        sender.cancel()
+        await producer.client.close()
+        await asyncio.wait([sender], timeout=_CLOSE_TIMEOUT_SECONDS)
+        producer._message_accumulator.fail_all(KafkaConnectionError("given up"))  # noqa: SLF001
+    await producer.stop()

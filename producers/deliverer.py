@@ -1,0 +1,214 @@
+"""One delivery from the spool onto its topic: how it is read, where it goes on, its records."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from headrace.config import Config
+from headrace.errors import BrokerError, DeliveryRejectedError
+from headrace.event import format_event_id
+from headrace.producers.broker_link import BrokerLink
+from headrace.producers.delivery import (
+    DeliveryRow,
+    DeliveryState,
+    FrozenReading,
+    RecordCount,
+)
+from headrace.producers.files.reading import Reading, detect
+from headrace.producers.files.records import read_records
+from headrace.producers.intake import config_fingerprint
+from headrace.producers.ledger import Ledger
+from headrace.producers.publisher import Sent, publish
+from headrace.producers.record_encoder import EncodedBatch, Envelope, RecordEncoder
+from headrace.producers.spool import Spool
+
+log = structlog.get_logger("produce")
+
+# A delivery rejected with this is not tried again by itself: some of its records are published.
+NEVER_RETRIED: Final = ""
+
+
+class Deliverer:
+    """Publishes deliveries of one project, over whichever link it is given.
+
+    `on_acknowledged(delivery_id, sent, newly)` is called in the event loop, where `newly` counts
+    the records of this acknowledgement.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        spool: Spool,
+        on_acknowledged: Callable[[str, Sent, int], None],
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._spool = spool
+        self._on_acknowledged = on_acknowledged
+        # Deliveries take turns on a topic's partitions, beginning anywhere.
+        self._turn = count(time.time_ns())
+
+    async def deliver(self, link: BrokerLink, row: DeliveryRow) -> DeliveryRow:
+        """Publish what is not on the topic yet; returns the delivery as it then stands.
+
+        One that cannot be read becomes `rejected`. Raises `LinkLostError` where the broker stopped
+        answering, `BrokerError` where connecting anew would not help.
+        """
+        fresh = row.state is DeliveryState.RECEIVED
+        batches = _Batches()
+        try:
+            payload = await asyncio.to_thread(self._payload, row)
+            if fresh:
+                row = await self._freeze(link, row, payload)
+            await self._publish(link, row, payload, batches)
+        except DeliveryRejectedError as error:
+            retried = fresh and not batches.begun
+            await asyncio.to_thread(self._reject, row, error, retried=retried)
+        return await asyncio.to_thread(self._ledger.delivery, row.delivery_id)
+
+    def _payload(self, row: DeliveryRow) -> Path:
+        payload = self._spool.payload(row.source, row.delivery_id)
+        origin = self._config.root / row.path
+        if not payload.is_file() and not self._spool.recover(
+            row.source, row.delivery_id, origin, row.content_hash
+        ):
+            raise DeliveryRejectedError(
+                f"{row.name}: its bytes are not in the spool, and {origin} is gone or has changed",
+                remedy="put the file back as it was, then run again",
+            )
+        return payload
+
+    async def _freeze(self, link: BrokerLink, row: DeliveryRow, payload: Path) -> DeliveryRow:
+        """Decide how it is read and where it goes; durable before a record is sent."""
+        source = self._config.settings.sources.get(row.source)
+        if source is None:
+            raise DeliveryRejectedError(
+                f"{row.name}: its source {row.source!r} is no longer in headrace.toml",
+                remedy=f"put [sources.{row.source}] back",
+            )
+        stream = self._config.stream(row.stream)
+        reading = await asyncio.to_thread(detect, payload, row.name, source, stream)
+        partitions = await link.partition_count(self._config.topic(row.stream))
+        frozen = FrozenReading(reading.to_json(), next(self._turn) % partitions)
+
+        def make_durable() -> DeliveryRow:
+            self._spool.freeze(row.source, row.delivery_id, frozen)
+            self._ledger.freeze(row.delivery_id, frozen)
+            return self._ledger.delivery(row.delivery_id)
+
+        return await asyncio.to_thread(make_durable)
+
+    async def _publish(
+        self, link: BrokerLink, row: DeliveryRow, payload: Path, batches: _Batches
+    ) -> None:
+        frozen = row.frozen
+        assert frozen is not None, row
+        topic, partition = self._config.topic(row.stream), frozen.topic_partition
+        reading = _read_back(row.name, frozen)
+        partitions = await link.partition_count(topic)
+        if partition >= partitions:
+            raise BrokerError(
+                f"delivery {row.delivery_id} belongs to partition {partition} of {topic}, which has"
+                f" {partitions}",
+                remedy=f"add partitions to the topic until it has {partition + 1}",
+            )
+        sent = await self._resumed_from(link, topic, row)
+        scratch = self._config.paths.scratch / "read" / row.delivery_id
+        encoder = RecordEncoder(
+            Envelope(
+                row.delivery_id, row.source, str(payload.relative_to(self._config.root).as_posix())
+            ),
+            link.new_batch,
+            link.max_message_bytes,
+        )
+        acknowledged = sent.next_number
+
+        def on_acknowledged(now: Sent) -> None:
+            nonlocal acknowledged
+            newly, acknowledged = now.next_number - acknowledged, now.next_number
+            self._on_acknowledged(row.delivery_id, now, newly)
+
+        scratch.mkdir(parents=True, exist_ok=True)
+        try:
+            records = read_records(
+                payload,
+                reading,
+                name=row.name,
+                received_at=row.received_at,
+                first_number=sent.next_number,
+                scratch=scratch,
+            )
+            encoded = batches.watch(encoder.encode(records))
+            sent = await publish(link, topic, partition, encoded, sent, on_acknowledged)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+        counted = RecordCount(sent.next_number, sent.unreadable)
+        await asyncio.to_thread(self._published, row, counted, sent.last_offset)
+
+    async def _resumed_from(self, link: BrokerLink, topic: str, row: DeliveryRow) -> Sent:
+        """Where to go on: after the last acknowledged record if it still is where it was put."""
+        if row.acknowledged == 0 or row.last_offset is None or row.topic_partition is None:
+            return Sent()
+        last_id = format_event_id(row.delivery_id, row.acknowledged - 1)
+        if await link.event_id_at(topic, row.topic_partition, row.last_offset) != last_id:
+            log.warning(
+                "delivery_starts_over",
+                delivery_id=row.delivery_id,
+                reason="its last acknowledged record is no longer on the topic",
+            )
+            return Sent()
+        log.info("delivery_resumed", delivery_id=row.delivery_id, record_number=row.acknowledged)
+        return Sent(row.acknowledged, row.unreadable_records or 0, row.last_offset)
+
+    def _published(self, row: DeliveryRow, counted: RecordCount, last_offset: int | None) -> None:
+        self._spool.counted(row.source, row.delivery_id, counted)
+        self._ledger.published(row.delivery_id, counted, last_offset)
+        log.info(
+            "delivery_published",
+            delivery_id=row.delivery_id,
+            name=row.name,
+            records=counted.records,
+            unreadable_records=counted.unreadable,
+        )
+
+    def _reject(self, row: DeliveryRow, error: DeliveryRejectedError, *, retried: bool) -> None:
+        source = self._config.settings.sources.get(row.source)
+        fingerprint = NEVER_RETRIED
+        if retried:
+            # Nothing of it is published: with another config it may be read in another way.
+            self._spool.thaw(row.source, row.delivery_id)
+            if source is not None:
+                fingerprint = config_fingerprint(source, self._config.stream(row.stream))
+        self._ledger.reject(row.delivery_id, str(error), fingerprint)
+        log.warning("delivery_rejected", delivery_id=row.delivery_id, reason=str(error))
+
+
+class _Batches:
+    """Notices whether a first batch was made: from then on records may be on the topic."""
+
+    def __init__(self) -> None:
+        self.begun = False
+
+    def watch(self, batches: Iterator[EncodedBatch]) -> Iterator[EncodedBatch]:
+        for batch in batches:
+            self.begun = True
+            yield batch
+
+
+def _read_back(name: str, frozen: FrozenReading) -> Reading:
+    try:
+        return Reading.from_json(frozen.reading)
+    except ValueError as error:
+        raise DeliveryRejectedError(
+            f"{name}: another version of headrace decided how it is read: {error}",
+            remedy="use that version until it is published",
+        ) from error

@@ -1,0 +1,40 @@
+"""Whether a delivery is new: content decides, compared with what its source brought before.
+
+Content that was accepted under another name is a duplicate, always. Under its own name only the
+latest counts: A, B, A under one name are three deliveries, A, A is one and a duplicate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Accepted:
+    """A delivery of the same source that was taken in; ids sort by arrival."""
+
+    delivery_id: str
+    name: str
+    content_hash: str
+
+
+def original_of(name: str, content_hash: str, accepted: Iterable[Accepted]) -> str | None:
+    """The id of the delivery that this one repeats; None where it is to be accepted.
+
+    `accepted`: the source's accepted deliveries, in any order; only those with this name or this
+    content matter. Rejected ones and duplicates are not accepted content and must not be in it.
+    """
+    first_elsewhere: Accepted | None = None
+    latest_here: Accepted | None = None
+    for delivery in accepted:
+        if delivery.name == name:
+            if latest_here is None or delivery.delivery_id > latest_here.delivery_id:
+                latest_here = delivery
+        elif delivery.content_hash == content_hash and (
+            first_elsewhere is None or delivery.delivery_id < first_elsewhere.delivery_id
+        ):
+            first_elsewhere = delivery
+    if latest_here is not None and latest_here.content_hash == content_hash:
+        return latest_here.delivery_id
+    return None if first_elsewhere is None else first_elsewhere.delivery_id

@@ -1,0 +1,202 @@
+"""Files into the spool and the ledger: what is new, whole and not a repetition."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import orjson
+import structlog
+
+from headrace.config import FileSource
+from headrace.errors import ConfigError
+from headrace.event import format_delivery_id
+from headrace.producers.delivery import DeliveryRow, DeliveryState, Identity, Origin
+from headrace.producers.files.scan import FileStat, is_settled, scan
+from headrace.producers.identity import Accepted, original_of
+from headrace.producers.ledger import Ledger, Receipt
+from headrace.producers.spool import Draft, FileChangedError, Spool
+from headrace.stream import Stream
+
+log = structlog.get_logger("produce")
+
+# Copying waits for the disk (three fsyncs a file), so a few at once; taken in by the chunk, so that
+# publishing begins while the rest is still being copied.
+_COPIES_AT_ONCE: Final = 4
+CHUNK_FILES: Final = 32
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at a source's folder.
+
+    `ready`: new and complete; `young`: new, but not unchanged for long enough; `rejected`: still
+    lying there as they were when they were rejected.
+    """
+
+    ready: tuple[FileStat, ...]
+    young: tuple[FileStat, ...]
+    rejected: tuple[DeliveryRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of files: their receipts, and those that could not be copied, with why."""
+
+    receipts: tuple[Receipt, ...]
+    changed: tuple[FileStat, ...]
+    unreadable: tuple[tuple[FileStat, str], ...]
+
+
+class Intake:
+    """Takes files in for one ledger. Its methods block; one at a time."""
+
+    def __init__(
+        self, root: Path, ledger: Ledger, spool: Spool, now: Callable[[], datetime]
+    ) -> None:
+        self._root = root
+        self._ledger = ledger
+        self._spool = spool
+        self._now = now
+        self._latest = ledger.last_received_at()
+
+    def look(self, source_name: str, source: FileSource, now_ns: int) -> Look:
+        """Scan a source's folder; raises `ConfigError` where there is none."""
+        folder = self._root / source.path
+        if not folder.is_dir():
+            raise ConfigError(
+                f"sources.{source_name}.path: there is no folder {folder}",
+                remedy=f"mkdir -p {folder}, or change the path in headrace.toml",
+            )
+        seen = self._ledger.seen_files(source_name)
+        rejected = {
+            row.delivery_id: row
+            for row in self._ledger.deliveries((DeliveryState.REJECTED,), source_name)
+        }
+        ready, young, still_rejected = [], [], []
+        for stat in scan(folder, source.patterns):
+            known = seen.get(self._origin(stat).path)
+            if known is not None and known[0] == self._origin(stat):
+                if known[1] in rejected:
+                    still_rejected.append(rejected[known[1]])
+            elif is_settled(stat, now_ns, source.settle):
+                ready.append(stat)
+            else:
+                young.append(stat)
+        return Look(tuple(ready), tuple(young), tuple(still_rejected))
+
+    def take(self, source_name: str, source: FileSource, files: Sequence[FileStat]) -> Taken:
+        """Copy files into the spool and write them down; all durable when this returns."""
+        with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+            drafts = list(pool.map(lambda stat: self._draft(source_name, stat), files))
+            receipts: list[Receipt] = []
+            placing = []
+            for stat, draft in zip(files, drafts, strict=True):
+                if isinstance(draft, Draft):
+                    receipt = self._judge(source_name, source, stat, draft, receipts)
+                    receipts.append(receipt)
+                    if receipt.duplicate_of is None:
+                        placing.append(pool.submit(self._spool.place, draft, receipt.identity))
+                    else:
+                        self._spool.discard(draft)
+            for placed in placing:
+                placed.result()
+        if placing:
+            self._spool.sync_source(source_name)
+        self._ledger.record(receipts)
+        for receipt in receipts:
+            log.info(
+                "delivery_received" if receipt.duplicate_of is None else "delivery_is_a_duplicate",
+                delivery_id=receipt.identity.delivery_id,
+                source=source_name,
+                name=receipt.identity.name,
+                size_bytes=receipt.identity.origin.size_bytes,
+                **({} if receipt.duplicate_of is None else {"original": receipt.duplicate_of}),
+            )
+        outcomes = list(zip(files, drafts, strict=True))
+        return Taken(
+            tuple(receipts),
+            tuple(stat for stat, draft in outcomes if isinstance(draft, FileChangedError)),
+            tuple((stat, str(draft)) for stat, draft in outcomes if isinstance(draft, OSError)),
+        )
+
+    def retry(self, row: DeliveryRow) -> bool:
+        """Put a rejected delivery back to `received`; False where it repeats one accepted since."""
+        accepted = self._ledger.accepted_like(row.source, row.name, row.content_hash)
+        original = original_of(row.name, row.content_hash, accepted)
+        if original is not None:
+            self._ledger.repeats(row.delivery_id, original)
+            return False
+        self._ledger.retry(row.delivery_id)
+        log.info("delivery_retried", delivery_id=row.delivery_id, reason="the config changed")
+        return True
+
+    def _draft(self, source_name: str, stat: FileStat) -> Draft | FileChangedError | OSError:
+        try:
+            return self._spool.draft(source_name, stat.path, self._origin(stat))
+        except (FileChangedError, OSError) as error:
+            return error
+
+    def _judge(
+        self,
+        source_name: str,
+        source: FileSource,
+        stat: FileStat,
+        draft: Draft,
+        before: Sequence[Receipt],
+    ) -> Receipt:
+        name = _text(stat.name)
+        received_at = self._next_time()
+        identity = Identity(
+            delivery_id=format_delivery_id(received_at, draft.content_hash),
+            source=source_name,
+            stream=source.stream,
+            name=name,
+            content_hash=draft.content_hash,
+            received_at=received_at,
+            origin=self._origin(stat),
+        )
+        accepted = self._ledger.accepted_like(source_name, name, draft.content_hash)
+        accepted += [
+            Accepted(r.identity.delivery_id, r.identity.name, r.identity.content_hash)
+            for r in before
+            if r.duplicate_of is None
+        ]
+        return Receipt(identity, original_of(name, draft.content_hash, accepted))
+
+    def _next_time(self) -> datetime:
+        """Strictly later than every delivery before, also where the clock was set back."""
+        now = self._now()
+        if self._latest is not None and now <= self._latest:
+            now = self._latest + _MICROSECOND
+        self._latest = now
+        return now
+
+    def _origin(self, stat: FileStat) -> Origin:
+        # Relative to the project, so that moving the project does not make its files new.
+        path = stat.path
+        if path.is_relative_to(self._root):
+            path = path.relative_to(self._root)
+        return Origin(_text(str(path)), stat.inode, stat.size, stat.mtime_ns)
+
+
+def config_fingerprint(source: FileSource, stream: Stream) -> str:
+    """Changes with whatever of the config decides how a delivery is read."""
+    relevant = {
+        "source": source.model_dump(mode="json", exclude={"path", "patterns", "settle"}),
+        "stream": stream.model_dump(mode="json", include={"event_time", "timezone"}),
+    }
+    return hashlib.sha256(orjson.dumps(relevant, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _text(name: str) -> str:
+    """A file's name as text that can be stored, also where its bytes are not UTF-8."""
+    return os.fsencode(name).decode(errors="backslashreplace")

@@ -1,0 +1,205 @@
+"""Watches bronze until what was published has landed, and calls for what must be sent again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from headrace.config import Config
+from headrace.errors import LakeError
+from headrace.event import format_event_id
+from headrace.lakehouse.delta import Lake
+from headrace.producers.broker_link import LinkLostError
+from headrace.producers.broker_session import BrokerSession
+from headrace.producers.delivery import DeliveryRow
+from headrace.producers.landing import (
+    BronzeWatch,
+    Landing,
+    Sight,
+    judge_landing,
+    pause_before_republishing,
+)
+from headrace.producers.ledger import Ledger
+
+log = structlog.get_logger("produce")
+
+_LOOK_SECONDS: Final = 0.2
+# Where nothing has landed for so long, the topic is asked too whether it still has the records.
+_THOROUGH_LOOK_SECONDS: Final = 5.0
+_TOPIC_LOOKS_AT_ONCE: Final = 20
+_LAKE_PATIENCE_SECONDS: Final = 30.0
+
+
+class LandingWatch:
+    """Follows published deliveries into bronze.
+
+    `on_landed(rows)` and `on_republish(row)` are called in the event loop, after the ledger was
+    told; a row to be published again stands at `publishing`, from its first record.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        session: BrokerSession,
+        on_landed: Callable[[Sequence[DeliveryRow]], None],
+        on_republish: Callable[[DeliveryRow], None],
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._session = session
+        self._on_landed = on_landed
+        self._on_republish = on_republish
+        self._lake = Lake(config.lake_uri, config.settings.lake.options)
+        self._bronze: dict[str, BronzeWatch] = {}
+        self._rows: dict[str, DeliveryRow] = {}
+        self._pausing: dict[str, float] = {}
+        self._asked_topic: dict[str, float] = {}
+        self.looked = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether some delivery has not landed."""
+        return bool(self._rows)
+
+    def add(self, row: DeliveryRow) -> None:
+        """Follow one more published delivery."""
+        self._rows[row.delivery_id] = row
+
+    async def run(self) -> None:
+        """Look again and again; thoroughly at first and whenever nothing moves."""
+        next_thorough = 0.0
+        failing_since: float | None = None
+        while True:
+            now = time.monotonic()
+            thorough = now >= next_thorough
+            try:
+                landed = await self._look(thorough=thorough)
+                failing_since = None
+            except LakeError as error:
+                failing_since = failing_since or now
+                if now - failing_since > _LAKE_PATIENCE_SECONDS:
+                    raise
+                log.warning("bronze_not_readable", reason=error.message)
+                landed = False
+            if landed or thorough:
+                next_thorough = time.monotonic() + _THOROUGH_LOOK_SECONDS
+            if not self.looked:
+                self.looked = True
+                self._on_landed(())
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def look_once(self) -> None:
+        """Note what has landed by now."""
+        for stream, rows in self._by_stream().items():
+            bronze = self._bronze_of(stream)
+            sights = await asyncio.to_thread(bronze.look, rows, thorough=True)
+            await self._land(bronze, _complete(rows, sights))
+
+    async def _look(self, *, thorough: bool) -> bool:
+        landed_any = False
+        for stream, published in self._by_stream().items():
+            bronze = self._bronze_of(stream)
+            await self._land(bronze, [row for row in published if row.records == 0])
+            rows = [row for row in published if row.records != 0]
+            sights = await asyncio.to_thread(bronze.look, rows, thorough=thorough)
+            landed = _complete(rows, sights)
+            await self._land(bronze, landed)
+            landed_any = landed_any or bool(landed)
+            by_id = {row.delivery_id: row for row in rows}
+            missing = [s for s in sights if s.delivery_id in self._rows]
+            on_topic = await self._ask_topic(by_id, missing) if thorough else {}
+            for sight in missing:
+                row = by_id[sight.delivery_id]
+                verdict = judge_landing(
+                    row.records or 0,
+                    sight.landed_records,
+                    on_topic=on_topic.get(row.delivery_id),
+                    passed=sight.passed,
+                )
+                if verdict is Landing.REPUBLISH:
+                    await self._republish(row, sight)
+        return landed_any
+
+    async def _land(self, bronze: BronzeWatch, rows: Sequence[DeliveryRow]) -> None:
+        if not rows:
+            return
+        ids = [row.delivery_id for row in rows]
+        await asyncio.to_thread(self._ledger.land, ids, bronze.bronze_id, datetime.now(UTC))
+        for row in rows:
+            del self._rows[row.delivery_id]
+            self._pausing.pop(row.delivery_id, None)
+            self._asked_topic.pop(row.delivery_id, None)
+            log.info("delivery_landed", delivery_id=row.delivery_id, records=row.records)
+        self._on_landed(rows)
+
+    async def _republish(self, row: DeliveryRow, sight: Sight) -> None:
+        now = time.monotonic()
+        pause = pause_before_republishing(row.republished)
+        if now < self._pausing.setdefault(row.delivery_id, now + pause):
+            return
+        log.warning(
+            "delivery_published_again",
+            delivery_id=row.delivery_id,
+            records=row.records,
+            landed_records=sight.landed_records,
+            reason="bronze has read past it"
+            if sight.passed
+            else "its records are not on the topic",
+        )
+        await asyncio.to_thread(self._ledger.republish, row.delivery_id)
+        row = await asyncio.to_thread(self._ledger.delivery, row.delivery_id)
+        del self._rows[row.delivery_id]
+        del self._pausing[row.delivery_id]
+        self._bronze_of(row.stream).forget(row.delivery_id)
+        self._on_republish(row)
+
+    async def _ask_topic(
+        self, rows: Mapping[str, DeliveryRow], missing: Sequence[Sight]
+    ) -> dict[str, bool]:
+        """Whether each one's last record is where it was acknowledged; absent: not known."""
+        found: dict[str, bool] = {}
+        longest_unasked = sorted(
+            (s.delivery_id for s in missing if not s.passed),
+            key=lambda delivery_id: self._asked_topic.get(delivery_id, 0.0),
+        )
+        for delivery_id in longest_unasked[:_TOPIC_LOOKS_AT_ONCE]:
+            self._asked_topic[delivery_id] = time.monotonic()
+            row = rows[delivery_id]
+            if row.last_offset is None or row.topic_partition is None:
+                found[delivery_id] = False
+                continue
+            try:
+                last_id = await self._session.link.event_id_at(
+                    self._config.topic(row.stream), row.topic_partition, row.last_offset
+                )
+            except LinkLostError as error:
+                log.info("topic_not_readable", reason=str(error))
+                break
+            found[delivery_id] = last_id == format_event_id(delivery_id, (row.records or 0) - 1)
+        return found
+
+    def _by_stream(self) -> dict[str, list[DeliveryRow]]:
+        by_stream: dict[str, list[DeliveryRow]] = {}
+        for row in self._rows.values():
+            by_stream.setdefault(row.stream, []).append(row)
+        return by_stream
+
+    def _bronze_of(self, stream: str) -> BronzeWatch:
+        if stream not in self._bronze:
+            self._bronze[stream] = BronzeWatch(self._lake, stream, self._config.topic(stream))
+        return self._bronze[stream]
+
+
+def _complete(rows: Sequence[DeliveryRow], sights: Sequence[Sight]) -> list[DeliveryRow]:
+    counted = {sight.delivery_id: sight.landed_records for sight in sights}
+    return [
+        row
+        for row in rows
+        if row.delivery_id in counted and counted[row.delivery_id] >= (row.records or 0)
+    ]

@@ -1,0 +1,423 @@
+"""The ledger: where each delivery stands. Written by the project's one producer, read by all.
+
+Each method is one transaction that is on disk when it returns. What it says of the topic may lag
+behind (a crash between an acknowledgement and its row): that repeats records, which the consumer
+drops, and never skips one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+from headrace.errors import LedgerError
+from headrace.producers.delivery import (
+    ACCEPTED_STATES,
+    DeliveryRow,
+    DeliveryState,
+    FrozenReading,
+    Identity,
+    Origin,
+    RecordCount,
+)
+from headrace.producers.identity import Accepted
+from headrace.producers.ledger_file import ledger_errors, open_for_reading, open_for_writing
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_COLUMNS: Final = ", ".join(DeliveryRow.__dataclass_fields__)
+_TIMES: Final = ("received_at", "landed_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A delivery on its way into the ledger; `duplicate_of` names the one that it repeats."""
+
+    identity: Identity
+    duplicate_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """How far the broker has a delivery: the next record's number, the last one's offset.
+
+    `unreadable`: how many of the acknowledged were unreadable.
+    """
+
+    delivery_id: str
+    next_record: int
+    unreadable: int
+    last_offset: int | None
+
+
+class Expectation(NamedTuple):
+    """What `verify` holds bronze against; `records` is None until a delivery was read to its end.
+
+    `state`: of an accepted delivery; only of a landed one must all records be in bronze.
+    """
+
+    delivery_id: str
+    source: str
+    name: str
+    records: int | None
+    state: str
+
+
+class Ledger:
+    """The ledger at `path`, opened for writing; made where there is none. Safe between threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._connection = open_for_writing(path)
+
+    def close(self) -> None:
+        """Close the file; its log is folded into it."""
+        with self._lock, ledger_errors(self.path):
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def ledger_id(self) -> str:
+        """Names this ledger; the spool that belongs to it carries the same."""
+        (row,) = self._read("SELECT value FROM about WHERE key = 'ledger_id'")
+        return str(row[0])
+
+    def adopt_id(self, ledger_id: str) -> None:
+        """Take on the id of the lost ledger that the spool belongs to."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE about SET value = ? WHERE key = 'ledger_id'", (ledger_id,))
+
+    # --- taking in
+
+    def last_received_at(self) -> datetime | None:
+        """The time of the latest delivery: the next one's must be later."""
+        ((latest,),) = self._read("SELECT max(received_at) FROM deliveries")
+        return None if latest is None else _from_micros(latest)
+
+    def seen_files(self, source: str) -> dict[str, tuple[Origin, str]]:
+        """The files of a source as last seen, by path, with the delivery each became."""
+        rows = self._read(
+            "SELECT path, inode, size_bytes, mtime_ns, delivery_id FROM seen_files"
+            " WHERE source = ?",
+            (source,),
+        )
+        return {row[0]: (Origin(*row[:4]), row[4]) for row in rows}
+
+    def accepted_like(self, source: str, name: str, content_hash: str) -> list[Accepted]:
+        """The accepted deliveries that decide whether this name and content is new."""
+        states = _in(ACCEPTED_STATES)
+        rows = self._read(
+            "SELECT delivery_id, name, content_hash FROM deliveries"  # noqa: S608
+            f" WHERE source = ? AND content_hash = ? AND state IN {states}"
+            " UNION SELECT * FROM (SELECT delivery_id, name, content_hash FROM deliveries"
+            f" WHERE source = ? AND name = ? AND state IN {states}"
+            " ORDER BY delivery_id DESC LIMIT 1)",
+            (source, content_hash, source, name),
+        )
+        return [Accepted(*row) for row in rows]
+
+    def record(self, receipts: Sequence[Receipt]) -> None:
+        """Write down what arrived, as `received` or `duplicate`, and the files it was seen as."""
+        with self._transaction() as connection:
+            for receipt in receipts:
+                identity = receipt.identity
+                duplicate = receipt.duplicate_of is not None
+                connection.execute(
+                    "INSERT INTO deliveries (delivery_id, source, stream, name, path, content_hash,"
+                    " size_bytes, received_at, state, duplicate_of)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        identity.delivery_id,
+                        identity.source,
+                        identity.stream,
+                        identity.name,
+                        identity.origin.path,
+                        identity.content_hash,
+                        identity.origin.size_bytes,
+                        _to_micros(identity.received_at),
+                        DeliveryState.DUPLICATE if duplicate else DeliveryState.RECEIVED,
+                        receipt.duplicate_of,
+                    ),
+                )
+                _remember_file(connection, identity)
+
+    def restore(
+        self, identity: Identity, frozen: FrozenReading | None, count: RecordCount | None
+    ) -> None:
+        """Write down a delivery that only the spool still knows of."""
+        state = DeliveryState.RECEIVED
+        if frozen is not None:
+            state = DeliveryState.PUBLISHING if count is None else DeliveryState.PUBLISHED
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO deliveries (delivery_id, source, stream, name, path, content_hash,"
+                " size_bytes, received_at, state, reading, topic_partition, records,"
+                " unreadable_records) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    identity.delivery_id,
+                    identity.source,
+                    identity.stream,
+                    identity.name,
+                    identity.origin.path,
+                    identity.content_hash,
+                    identity.origin.size_bytes,
+                    _to_micros(identity.received_at),
+                    state,
+                    None if frozen is None else frozen.reading,
+                    None if frozen is None else frozen.topic_partition,
+                    None if count is None else count.records,
+                    None if count is None else count.unreadable,
+                ),
+            )
+            _remember_file(connection, identity)
+
+    # --- moving on
+
+    def reject(self, delivery_id: str, reason: str, config_fingerprint: str) -> None:
+        """It cannot be read: say why, and with which config, so that another is tried."""
+        self._move(
+            delivery_id,
+            (DeliveryState.RECEIVED, DeliveryState.PUBLISHING, DeliveryState.PUBLISHED),
+            DeliveryState.REJECTED,
+            reason=reason,
+            config_fingerprint=config_fingerprint,
+        )
+
+    def retry(self, delivery_id: str) -> None:
+        """Try a rejected delivery again."""
+        self._move(
+            delivery_id,
+            (DeliveryState.REJECTED,),
+            DeliveryState.RECEIVED,
+            reason=None,
+            config_fingerprint=None,
+            reading=None,
+            topic_partition=None,
+            acknowledged=0,
+            last_offset=None,
+        )
+
+    def repeats(self, delivery_id: str, original: str) -> None:
+        """A delivery that was rejected before turns out to repeat one accepted since."""
+        self._move(
+            delivery_id,
+            (DeliveryState.REJECTED,),
+            DeliveryState.DUPLICATE,
+            duplicate_of=original,
+            reason=None,
+            config_fingerprint=None,
+        )
+
+    def freeze(self, delivery_id: str, frozen: FrozenReading) -> None:
+        """Fix how it is read; from here on its records may be on the topic."""
+        self._move(
+            delivery_id,
+            (DeliveryState.RECEIVED,),
+            DeliveryState.PUBLISHING,
+            reading=frozen.reading,
+            topic_partition=frozen.topic_partition,
+        )
+
+    def acknowledge(self, acknowledgements: Iterable[Acknowledgement]) -> None:
+        """Note how far the broker has each of these deliveries."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE deliveries SET acknowledged = ?, unreadable_records = ?, last_offset = ?"
+                " WHERE delivery_id = ? AND state = 'publishing'",
+                [
+                    (a.next_record, a.unreadable, a.last_offset, a.delivery_id)
+                    for a in acknowledgements
+                ],
+            )
+
+    def published(self, delivery_id: str, count: RecordCount, last_offset: int | None) -> None:
+        """All of its records are acknowledged."""
+        self._move(
+            delivery_id,
+            (DeliveryState.PUBLISHING,),
+            DeliveryState.PUBLISHED,
+            records=count.records,
+            unreadable_records=count.unreadable,
+            acknowledged=count.records,
+            last_offset=last_offset,
+        )
+
+    def republish(self, delivery_id: str) -> None:
+        """Publish it again from its first record: bronze drops what it has."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE deliveries SET state = 'publishing', acknowledged = 0, last_offset = NULL,"
+                " republished = republished + 1 WHERE delivery_id = ? AND state = 'published'",
+                (delivery_id,),
+            )
+
+    def land(self, delivery_ids: Iterable[str], bronze_id: str | None, now: datetime) -> None:
+        """Bronze holds all records of these."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE deliveries SET state = 'landed', bronze_id = ?, landed_at = ?"
+                " WHERE delivery_id = ? AND state = 'published'",
+                [(bronze_id, _to_micros(now), delivery_id) for delivery_id in delivery_ids],
+            )
+
+    def unland(self, stream: str, bronze_id: str | None) -> int:
+        """Set back to `published` what landed in another table than this; how many that were.
+
+        A delivery without records is in every table.
+        """
+        with self._transaction() as connection:
+            return connection.execute(
+                "UPDATE deliveries SET state = 'published', bronze_id = NULL, landed_at = NULL"
+                " WHERE stream = ? AND state = 'landed' AND records > 0 AND bronze_id IS NOT ?",
+                (stream, bronze_id),
+            ).rowcount
+
+    def expirable(self, landed_before: datetime) -> list[DeliveryRow]:
+        """Landed deliveries whose bytes need not be kept any longer."""
+        return self._select(
+            "state = 'landed' AND landed_at < ? AND expired_at IS NULL",
+            (_to_micros(landed_before),),
+        )
+
+    def expire(self, delivery_ids: Iterable[str], now: datetime) -> None:
+        """Note that the bytes of these are gone from the spool."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE deliveries SET expired_at = ? WHERE delivery_id = ?",
+                [(_to_micros(now), delivery_id) for delivery_id in delivery_ids],
+            )
+
+    # --- looking
+
+    def delivery(self, delivery_id: str) -> DeliveryRow:
+        """One delivery; raises `LedgerError` where there is none of that id."""
+        rows = self._select("delivery_id = ?", (delivery_id,))
+        if not rows:
+            raise LedgerError(f"no delivery {delivery_id} in the ledger {self.path}")
+        return rows[0]
+
+    def deliveries(
+        self, states: Sequence[DeliveryState], source: str | None = None
+    ) -> list[DeliveryRow]:
+        """The deliveries in these states (of one source), by order of arrival."""
+        if source is None:
+            return self._select(f"state IN {_in(states)}")
+        return self._select(f"state IN {_in(states)} AND source = ?", (source,))
+
+    def delivery_ids(self) -> set[str]:
+        """Every delivery the ledger knows of."""
+        return {row[0] for row in self._read("SELECT delivery_id FROM deliveries")}
+
+    def _move(
+        self,
+        delivery_id: str,
+        allowed: Sequence[DeliveryState],
+        state: DeliveryState,
+        **values: str | int | None,
+    ) -> None:
+        assignments = ", ".join(["state = ?", *(f"{column} = ?" for column in values)])
+        with self._transaction() as connection:
+            moved = connection.execute(
+                f"UPDATE deliveries SET {assignments}"  # noqa: S608
+                f" WHERE delivery_id = ? AND state IN {_in(allowed)}",
+                (state, *values.values(), delivery_id),
+            ).rowcount
+            if moved != 1:
+                raise LedgerError(
+                    f"delivery {delivery_id} cannot become {state}: it is not"
+                    f" {' or '.join(allowed)}",
+                    remedy="another process has changed the ledger: run again",
+                )
+
+    def _select(self, where: str, values: Sequence[Any] = ()) -> list[DeliveryRow]:
+        query = f"SELECT {_COLUMNS} FROM deliveries WHERE {where} ORDER BY delivery_id"  # noqa: S608
+        return [_row(row) for row in self._read(query, values)]
+
+    def _read(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock, ledger_errors(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, ledger_errors(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # A full disk ends the transaction by itself.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+def list_deliveries(path: Path, state: str | None = None) -> list[DeliveryRow]:
+    """The deliveries of the ledger at `path` by arrival; works while a producer writes."""
+    connection = open_for_reading(path)
+    if connection is None:
+        return []
+    where, values = ("WHERE state = ?", (state,)) if state else ("", ())
+    query = f"SELECT {_COLUMNS} FROM deliveries {where} ORDER BY delivery_id"  # noqa: S608
+    with closing(connection), ledger_errors(path):
+        return [_row(row) for row in connection.execute(query, values)]
+
+
+def landed_expectations(path: Path) -> dict[str, list[Expectation]]:
+    """What bronze must hold of each accepted delivery, by stream."""
+    expectations: dict[str, list[Expectation]] = {}
+    for row in list_deliveries(path):
+        if row.state in ACCEPTED_STATES:
+            expectations.setdefault(row.stream, []).append(
+                Expectation(row.delivery_id, row.source, row.name, row.records, row.state)
+            )
+    return expectations
+
+
+def _remember_file(connection: sqlite3.Connection, identity: Identity) -> None:
+    origin = identity.origin
+    connection.execute(
+        "INSERT INTO seen_files VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " inode = excluded.inode, size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns,"
+        " delivery_id = excluded.delivery_id WHERE excluded.delivery_id > delivery_id",
+        (
+            identity.source,
+            origin.path,
+            origin.inode,
+            origin.size_bytes,
+            origin.mtime_ns,
+            identity.delivery_id,
+        ),
+    )
+
+
+def _row(values: tuple[Any, ...]) -> DeliveryRow:
+    fields = dict(zip(DeliveryRow.__dataclass_fields__, values, strict=True))
+    for name in _TIMES:
+        if fields[name] is not None:
+            fields[name] = _from_micros(fields[name])
+    fields["state"] = DeliveryState(fields["state"])
+    return DeliveryRow(**fields)
+
+
+def _in(states: Sequence[DeliveryState]) -> str:
+    return "(" + ", ".join(f"'{state}'" for state in states) + ")"
+
+
+def _to_micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _from_micros(micros: int) -> datetime:
+    return _EPOCH + micros * _MICROSECOND

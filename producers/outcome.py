@@ -1,0 +1,66 @@
+"""What a producer says of its work: while it goes on, and at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace.producers.delivery import DeliveryRow
+
+
+@dataclass(frozen=True, slots=True)
+class ProduceProgress:
+    """How far a run is. Done: published, or turned out to be unreadable.
+
+    `records_total`: records sent so far, and so to be expected in bronze.
+    """
+
+    deliveries_total: int = 0
+    deliveries_done: int = 0
+    deliveries_landed: int = 0
+    records_total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LeftFile:
+    """A file that was not taken in, and why; it is looked at again the next time."""
+
+    source: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProduceSummary:
+    """What a run did. `records` were sent by this run, `unreadable_records` among them.
+
+    `rejections`: every delivery that stands rejected while its file still lies there, whichever
+    run rejected it.
+    """
+
+    received: int
+    duplicates: int
+    published: int
+    landed: int
+    records: int
+    unreadable_records: int
+    rejections: tuple[DeliveryRow, ...]
+    left: tuple[LeftFile, ...]
+    seconds: float
+
+    @property
+    def rejected(self) -> int:
+        """How many deliveries stand rejected."""
+        return len(self.rejections)
+
+    def figures(self) -> dict[str, int]:
+        """The numbers, by name, for whoever runs the producer as a process."""
+        return {
+            "received": self.received,
+            "duplicates": self.duplicates,
+            "published": self.published,
+            "landed": self.landed,
+            "rejected": self.rejected,
+            "records": self.records,
+            "unreadable_records": self.unreadable_records,
+            "left": len(self.left),
+        }

@@ -1,0 +1,363 @@
+"""The producer: takes in what arrived, publishes it, and sees to it that it lands.
+
+One per project, by lock. Its parts run side by side: intake fills a queue, a few workers publish
+from it, and a watch over bronze says what has landed and what must be published again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+from filelock import FileLock, Timeout
+
+from headrace.config import Config, FileSource
+from headrace.errors import ConfigError, ProjectLockedError
+from headrace.lakehouse.bronze import bronze_identity
+from headrace.lakehouse.delta import Lake
+from headrace.producers.broker_link import BrokerLink, LinkLostError
+from headrace.producers.broker_session import BrokerSession
+from headrace.producers.deliverer import NEVER_RETRIED, Deliverer
+from headrace.producers.delivery import OUTSTANDING_STATES, DeliveryRow, DeliveryState
+from headrace.producers.intake import CHUNK_FILES, Intake, config_fingerprint
+from headrace.producers.landing_watch import LandingWatch
+from headrace.producers.ledger import Acknowledgement, Ledger
+from headrace.producers.outcome import LeftFile, ProduceProgress, ProduceSummary
+from headrace.producers.publisher import Sent
+from headrace.producers.reconcile import reconcile
+from headrace.producers.spool import Spool
+
+log = structlog.get_logger("produce")
+
+_DELIVERIES_AT_ONCE: Final = 3
+# A file that has not settled so long after its settling time is left for the next run.
+_GROWTH_PATIENCE_SECONDS: Final = 10.0
+_LEDGER_FLUSH_SECONDS: Final = 0.5
+_PROGRESS_SECONDS: Final = 0.1
+
+
+async def produce_once(
+    config: Config,
+    *,
+    bootstrap_servers: str,
+    source: str | None = None,
+    wait_until_landed: bool = False,
+    progress: Callable[[ProduceProgress], None] = lambda _: None,
+) -> ProduceSummary:
+    """Take in and publish what is there, of one source or of all; then end.
+
+    With `wait_until_landed` it ends when bronze holds all of it, which takes a running consumer:
+    without one it waits until it is cancelled. A delivery that cannot be read is recorded as
+    rejected while the others go on.
+
+    Raises `ProjectLockedError` where another producer is at work, `BrokerError` where the broker
+    cannot be reached for half a minute, `ConfigError`, `LedgerError` and `LakeError`.
+    """
+    began = time.monotonic()
+    sources = _chosen(config, source)
+    with _only_producer(config), Ledger(config.paths.ledger) as ledger:
+        spool = Spool(config.paths.spool)
+        await asyncio.to_thread(reconcile, ledger, spool)
+        await asyncio.to_thread(_unland, config, ledger)
+        outstanding = ledger.deliveries(OUTSTANDING_STATES, source)
+        streams = {s.stream for s in sources.values()} | {row.stream for row in outstanding}
+        session = BrokerSession(
+            lambda: BrokerLink(
+                bootstrap_servers, config.settings.broker, embedded=config.embedded_broker
+            ),
+            sorted(config.topic(stream) for stream in streams),
+        )
+        try:
+            await session.open()
+            run = _Run(config, ledger, spool, session, sources, progress)
+            await run.until_done(outstanding, wait_until_landed=wait_until_landed)
+        finally:
+            await session.close()
+        await asyncio.to_thread(_expire, config, ledger, spool)
+        return await asyncio.to_thread(run.summary, time.monotonic() - began)
+
+
+class _Run:
+    """One pass over the sources, with what is still to be done and what was done."""
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        spool: Spool,
+        session: BrokerSession,
+        sources: Mapping[str, FileSource],
+        progress: Callable[[ProduceProgress], None],
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._session = session
+        self._sources = sources
+        self._progress = progress
+        self._intake = Intake(config.root, ledger, spool, lambda: datetime.now(UTC))
+        self._deliverer = Deliverer(config, ledger, spool, self._acknowledged)
+        self._watch = LandingWatch(config, ledger, session, self._landed, self._publish_again)
+        self._queue: asyncio.Queue[DeliveryRow] = asyncio.Queue()
+        self._unflushed: dict[str, Acknowledgement] = {}
+        self._taken_in = False
+        self._unpublished = 0
+        self._changed = asyncio.Event()
+        # What the summary counts.
+        self._total = self._published = self._landed_count = 0
+        self._received = self._duplicates = 0
+        self._records = self._unreadable = 0
+        self._rejected: set[str] = set()
+        self._left: dict[tuple[str, str], str] = {}
+
+    async def until_done(
+        self, outstanding: Iterable[DeliveryRow], *, wait_until_landed: bool
+    ) -> None:
+        """Take in, publish and watch until nothing is left to do."""
+        for row in outstanding:
+            self._total += 1
+            if row.state is DeliveryState.PUBLISHED:
+                self._published += 1
+                self._watch.add(row)
+            else:
+                self._enqueue(row)
+        with _first_error():
+            async with asyncio.TaskGroup() as tasks:
+                helpers = [tasks.create_task(self._work()) for _ in range(_DELIVERIES_AT_ONCE)]
+                helpers.append(tasks.create_task(self._keep_ledger()))
+                helpers.append(tasks.create_task(self._keep_telling()))
+                watching = tasks.create_task(self._watch.run())
+                await self._take_in()
+                await self._until(lambda: self._unpublished == 0 and self._watch.looked)
+                if wait_until_landed:
+                    await self._until(lambda: self._unpublished == 0 and not self._watch.waiting)
+                for helper in (*helpers, watching):
+                    helper.cancel()
+        await self._flush()
+        if not wait_until_landed:
+            await self._watch.look_once()
+        self._tell()
+
+    def summary(self, seconds: float) -> ProduceSummary:
+        """What was done, with what stands rejected now. Scans the sources once more."""
+        rejections = {id_: self._ledger.delivery(id_) for id_ in self._rejected}
+        for name, source in self._sources.items():
+            look = self._intake.look(name, source, time.time_ns())
+            rejections |= {row.delivery_id: row for row in look.rejected}
+        return ProduceSummary(
+            received=self._received,
+            duplicates=self._duplicates,
+            published=self._published,
+            landed=self._landed_count,
+            records=self._records,
+            unreadable_records=self._unreadable,
+            rejections=tuple(rejections[id_] for id_ in sorted(rejections)),
+            left=tuple(LeftFile(*key, reason) for key, reason in sorted(self._left.items())),
+            seconds=seconds,
+        )
+
+    # --- taking in
+
+    async def _take_in(self) -> None:
+        """Take what is there, waiting for young files to settle, but not for ever."""
+        for name, source in self._sources.items():
+            for row in await asyncio.to_thread(self._retry_rejected, name, source):
+                self._total += 1
+                self._enqueue(row)
+        began = time.monotonic()
+        waiting = dict(self._sources)
+        while waiting:
+            for name, source in list(waiting.items()):
+                patience = source.settle + _GROWTH_PATIENCE_SECONDS
+                last = time.monotonic() - began > patience
+                if await self._take_what_is_ready(name, source, last=last) or last:
+                    del waiting[name]
+            if waiting:
+                await asyncio.sleep(
+                    min(max(min(s.settle for s in waiting.values()) / 4, 0.05), 0.5)
+                )
+
+    async def _take_what_is_ready(self, name: str, source: FileSource, *, last: bool) -> bool:
+        """Take the files that are complete; whether there are no others."""
+        look = await asyncio.to_thread(self._intake.look, name, source, time.time_ns())
+        ready = [stat for stat in look.ready if (name, stat.name) not in self._left]
+        unsettled = list(look.young)
+        for first in range(0, len(ready), CHUNK_FILES):
+            chunk = ready[first : first + CHUNK_FILES]
+            taken = await asyncio.to_thread(self._intake.take, name, source, chunk)
+            unsettled += taken.changed
+            for stat, reason in taken.unreadable:
+                self._leave(name, stat.name, f"cannot be read: {reason}")
+            for receipt in taken.receipts:
+                if receipt.duplicate_of is None:
+                    self._received += 1
+                    self._total += 1
+                    self._enqueue(self._ledger.delivery(receipt.identity.delivery_id))
+                else:
+                    self._duplicates += 1
+        if last:
+            for stat in unsettled:
+                self._leave(name, stat.name, "it keeps changing: not complete yet")
+        return not unsettled
+
+    def _retry_rejected(self, name: str, source: FileSource) -> list[DeliveryRow]:
+        """Put back what was rejected with another config than this."""
+        fingerprint = config_fingerprint(source, self._config.stream(source.stream))
+        retried = []
+        for row in self._intake.look(name, source, time.time_ns()).rejected:
+            if row.config_fingerprint in (fingerprint, NEVER_RETRIED):
+                continue
+            if self._intake.retry(row):
+                retried.append(self._ledger.delivery(row.delivery_id))
+            else:
+                self._duplicates += 1
+        return retried
+
+    def _leave(self, source: str, name: str, reason: str) -> None:
+        self._left[(source, name)] = reason
+        log.warning("file_left", source=source, name=name, reason=reason)
+
+    # --- publishing
+
+    def _enqueue(self, row: DeliveryRow) -> None:
+        self._unpublished += 1
+        self._queue.put_nowait(row)
+
+    async def _work(self) -> None:
+        while True:
+            row = await self._queue.get()
+            row = await self._delivered(row)
+            self._unpublished -= 1
+            if row.state is DeliveryState.REJECTED:
+                self._rejected.add(row.delivery_id)
+            else:
+                self._published += 1
+                self._unreadable += row.unreadable_records or 0
+                self._watch.add(row)
+            self._changed.set()
+
+    async def _delivered(self, row: DeliveryRow) -> DeliveryRow:
+        while True:
+            link = self._session.link
+            try:
+                return await self._deliverer.deliver(link, row)
+            except LinkLostError as error:
+                await self._flush()
+                await self._session.renew(link, str(error))
+                row = await asyncio.to_thread(self._ledger.delivery, row.delivery_id)
+
+    def _acknowledged(self, delivery_id: str, sent: Sent, newly: int) -> None:
+        self._records += newly
+        self._session.progressed()
+        self._unflushed[delivery_id] = Acknowledgement(
+            delivery_id, sent.next_number, sent.unreadable, sent.last_offset
+        )
+
+    async def _flush(self) -> None:
+        unflushed, self._unflushed = self._unflushed, {}
+        if unflushed:
+            await asyncio.to_thread(self._ledger.acknowledge, unflushed.values())
+
+    async def _keep_ledger(self) -> None:
+        while True:
+            await asyncio.sleep(_LEDGER_FLUSH_SECONDS)
+            await self._flush()
+
+    # --- landing
+
+    def _landed(self, rows: Iterable[DeliveryRow]) -> None:
+        self._landed_count += len(list(rows))
+        self._changed.set()
+
+    def _publish_again(self, row: DeliveryRow) -> None:
+        self._published -= 1
+        self._enqueue(row)
+
+    # --- telling
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _tell(self) -> None:
+        self._progress(
+            ProduceProgress(
+                deliveries_total=self._total,
+                deliveries_done=self._published + len(self._rejected),
+                deliveries_landed=self._landed_count,
+                records_total=self._records,
+            )
+        )
+
+    async def _keep_telling(self) -> None:
+        while True:
+            self._tell()
+            await asyncio.sleep(_PROGRESS_SECONDS)
+
+
+@contextmanager
+def _only_producer(config: Config) -> Iterator[None]:
+    path = config.paths.locks / "produce.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ProjectLockedError(
+            f"another producer is at work on {config.root}",
+            remedy="wait for it to end, or end it: one producer a project",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _first_error() -> Iterator[None]:
+    """Out of a task group comes the one error that ended it, not a group."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+def _chosen(config: Config, source: str | None) -> Mapping[str, FileSource]:
+    sources = config.settings.sources
+    if source is None:
+        return sources
+    if source not in sources:
+        names = ", ".join(sorted(sources)) or "none"
+        raise ConfigError(
+            f"there is no source {source!r} in headrace.toml", remedy=f"its sources: {names}"
+        )
+    return {source: sources[source]}
+
+
+def _unland(config: Config, ledger: Ledger) -> None:
+    """What landed in a lake that was lost is published, but not landed."""
+    lake = Lake(config.lake_uri, config.settings.lake.options)
+    for stream in config.stream_names:
+        bronze_id = bronze_identity(lake, stream)
+        lost = ledger.unland(stream, bronze_id)
+        if lost:
+            log.warning("bronze_lost", stream=stream, deliveries=lost)
+
+
+def _expire(config: Config, ledger: Ledger, spool: Spool) -> None:
+    """Remove the bytes of what landed long ago."""
+    now = datetime.now(UTC)
+    rows = ledger.expirable(now - timedelta(seconds=config.settings.spool.keep))
+    for row in rows:
+        spool.expire(row.source, row.delivery_id)
+    ledger.expire([row.delivery_id for row in rows], now)
+    if rows:
+        log.info("spool_expired", deliveries=len(rows))

@@ -1,0 +1,304 @@
+"""The spool: each delivery's bytes as they came, with what it is and how it is read.
+
+    <spool>/ledger.json                          whose spool this is
+    <spool>/<source>/<delivery id>/payload       the bytes
+                                   identity.json what it is; from its receipt on
+                                   reading.json  how it is read; from before its first record
+                                   count.json    how many records; once known
+
+An entry appears by a rename and is complete, or it is not there. The ledger can be built again
+from it with the same ids. What expires is the payload alone: as long as identity stays, a file
+that still lies in its folder is known and not taken twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from headrace.errors import LedgerError
+from headrace.producers.delivery import FrozenReading, Identity, Origin, RecordCount
+
+_INTAKE_PREFIX: Final = ".intake-"
+_COPY_CHUNK_BYTES: Final = 4 * 2**20
+
+
+class FileChangedError(Exception):
+    """A file changed or vanished while it was copied: it is not complete yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A file's copy in the spool that no one can see yet; `placed` or `discarded` next."""
+
+    folder: Path
+    content_hash: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A delivery as the spool knows it."""
+
+    identity: Identity
+    frozen: FrozenReading | None
+    count: RecordCount | None
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = 1
+
+
+class _Owner(_Stored):
+    ledger_id: str
+
+
+class _StoredIdentity(_Stored):
+    identity: Identity
+
+
+class _StoredReading(_Stored):
+    frozen: FrozenReading
+
+
+class _StoredCount(_Stored):
+    count: RecordCount
+
+
+_StoredT = TypeVar("_StoredT", bound=_Stored)
+
+
+@contextmanager
+def spool_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system raises into a `LedgerError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise LedgerError(
+            f"the spool cannot be used: {error.filename or path}: {error.strerror or error}",
+            remedy="check the disk's space and the folder's permissions, then run again",
+        ) from error
+
+
+class Spool:
+    """The spool in the folder `root`. One producer writes it; safe between threads."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    # --- whose it is
+
+    def owner(self) -> str | None:
+        """The id of the ledger it belongs to; None for a new spool."""
+        stored = _load(self.root / "ledger.json", _Owner)
+        return None if stored is None else stored.ledger_id
+
+    def set_owner(self, ledger_id: str) -> None:
+        """Say, durably, which ledger it belongs to."""
+        with spool_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+        _store(self.root / "ledger.json", _Owner(ledger_id=ledger_id), durable=True)
+
+    # --- taking in
+
+    def draft(self, source: str, path: Path, origin: Origin) -> Draft:
+        """Copy a file and hash what was copied; the copy is on disk when this returns.
+
+        The bytes are copied, not linked: a user may append to the file. Raises `FileChangedError`
+        where the file is not, before and after, as `origin` says, `OSError` where it cannot be
+        opened.
+        """
+        with spool_errors(self.root):
+            self._source_folder(source).mkdir(parents=True, exist_ok=True)
+            folder = self._source_folder(source) / f"{_INTAKE_PREFIX}{uuid.uuid4().hex}"
+            folder.mkdir()
+        try:
+            content_hash, size_bytes = self._copy(path, folder / "payload", origin)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return Draft(folder, content_hash, size_bytes)
+
+    def _copy(self, path: Path, target: Path, origin: Origin) -> tuple[str, int]:
+        digest = hashlib.sha256()
+        size_bytes = 0
+        try:
+            source = path.open("rb")
+        except FileNotFoundError as error:
+            raise FileChangedError(f"{path}: vanished") from error
+        with source, spool_errors(self.root), target.open("wb") as copy:
+            if not _is_as(os.fstat(source.fileno()), origin):
+                raise FileChangedError(f"{path}: changed since it was seen")
+            while chunk := source.read(_COPY_CHUNK_BYTES):
+                digest.update(chunk)
+                copy.write(chunk)
+                size_bytes += len(chunk)
+            if size_bytes != origin.size_bytes or not _is_as(os.fstat(source.fileno()), origin):
+                raise FileChangedError(f"{path}: changed while it was copied")
+            copy.flush()
+            os.fsync(copy.fileno())
+        return digest.hexdigest(), size_bytes
+
+    def place(self, draft: Draft, identity: Identity) -> None:
+        """Make a draft the delivery's entry; durable once `sync_source` has returned."""
+        _store(draft.folder / "identity.json", _StoredIdentity(identity=identity), durable=True)
+        with spool_errors(self.root):
+            draft.folder.rename(self._folder(identity.source, identity.delivery_id))
+
+    def sync_source(self, source: str) -> None:
+        """Make the entries placed so far durable: one fsync for any number of them."""
+        with spool_errors(self.root):
+            _sync_folder(self._source_folder(source))
+            _sync_folder(self.root)
+
+    def discard(self, draft: Draft) -> None:
+        """Remove a draft that is not needed."""
+        shutil.rmtree(draft.folder, ignore_errors=True)
+
+    def clean(self) -> None:
+        """Remove what a crashed intake left behind; nothing else may be taking in."""
+        for leftover in self.root.glob(f"*/{_INTAKE_PREFIX}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    # --- publishing
+
+    def payload(self, source: str, delivery_id: str) -> Path:
+        """Where a delivery's bytes are."""
+        return self._folder(source, delivery_id) / "payload"
+
+    def freeze(self, source: str, delivery_id: str, frozen: FrozenReading) -> None:
+        """Fix, durably, how a delivery is read."""
+        path = self._folder(source, delivery_id) / "reading.json"
+        _store(path, _StoredReading(frozen=frozen), durable=True)
+
+    def thaw(self, source: str, delivery_id: str) -> None:
+        """Forget how a delivery is read: it was rejected before its first record was sent."""
+        with spool_errors(self.root):
+            (self._folder(source, delivery_id) / "reading.json").unlink(missing_ok=True)
+
+    def recover(self, source: str, delivery_id: str, path: Path, content_hash: str) -> bool:
+        """Bring a lost payload back from the file it came from, where that still is the same."""
+        target = self.payload(source, delivery_id)
+        temporary = target.with_suffix(".tmp")
+        try:
+            stat = path.stat()
+            origin = Origin(str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            with spool_errors(self.root):
+                target.parent.mkdir(parents=True, exist_ok=True)
+            found, _ = self._copy(path, temporary, origin)
+        except (FileChangedError, OSError):
+            return False
+        with spool_errors(self.root):
+            if found != content_hash:
+                temporary.unlink()
+                return False
+            temporary.replace(target)
+            _sync_folder(target.parent)
+        return True
+
+    def counted(self, source: str, delivery_id: str, count: RecordCount) -> None:
+        """Note how many records it has. Not durable: lost, it is read and counted again."""
+        path = self._folder(source, delivery_id) / "count.json"
+        _store(path, _StoredCount(count=count), durable=False)
+
+    # --- looking, expiring
+
+    def delivery_ids(self) -> Iterator[tuple[str, str]]:
+        """Each entry's source and delivery id."""
+        if not self.root.is_dir():
+            return
+        with spool_errors(self.root):
+            for source in sorted(self.root.iterdir()):
+                if source.is_dir():
+                    for entry in sorted(source.iterdir()):
+                        if not entry.name.startswith("."):
+                            yield source.name, entry.name
+
+    def entry(self, source: str, delivery_id: str) -> Entry:
+        """What the spool knows of a delivery; raises `LedgerError` where that is damaged."""
+        folder = self._folder(source, delivery_id)
+        stored = _load(folder / "identity.json", _StoredIdentity)
+        if stored is None:
+            raise LedgerError(
+                f"the spool's entry {folder} has no identity.json",
+                remedy="it was not made by headrace, or was damaged: move it out of the spool",
+            )
+        reading = _load(folder / "reading.json", _StoredReading)
+        try:
+            count = _load(folder / "count.json", _StoredCount)
+        except LedgerError:
+            count = None  # it is not made durable: a power cut may leave it empty
+        return Entry(
+            stored.identity,
+            None if reading is None else reading.frozen,
+            None if count is None else count.count,
+        )
+
+    def expire(self, source: str, delivery_id: str) -> None:
+        """Remove a delivery's bytes; what it was stays known."""
+        with spool_errors(self.root):
+            self.payload(source, delivery_id).unlink(missing_ok=True)
+
+    def _source_folder(self, source: str) -> Path:
+        return self.root / source
+
+    def _folder(self, source: str, delivery_id: str) -> Path:
+        return self.root / source / delivery_id
+
+
+def _is_as(stat: os.stat_result, origin: Origin) -> bool:
+    return (stat.st_ino, stat.st_size, stat.st_mtime_ns) == (
+        origin.inode,
+        origin.size_bytes,
+        origin.mtime_ns,
+    )
+
+
+def _store(path: Path, value: _Stored, *, durable: bool) -> None:
+    """Write a small file in one step: it is there whole, or as it was before."""
+    data = value.model_dump_json(indent=1).encode()
+    temporary = path.with_suffix(".tmp")
+    with spool_errors(path):
+        with temporary.open("wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+        if durable:
+            _sync_folder(path.parent)
+
+
+def _load(path: Path, kind: type[_StoredT]) -> _StoredT | None:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LedgerError(f"the spool's {path} cannot be read: {error.strerror}") from error
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        raise LedgerError(
+            f"the spool's {path} is damaged or was written by another version of headrace",
+            remedy="use the version that wrote it, or move its folder out of the spool",
+        ) from error
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
