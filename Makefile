@@ -33,14 +33,10 @@ test: install  ## the tests, with the real parts that `make parts` has installed
 	@$(PY) -P -m pytest $(PYTEST_ARGS)
 
 lint: install  ## format, lint, types, imports, dependencies, dead code, spelling
-	@$(PY) -m ruff format --check .
-	@$(PY) -m ruff check .
-	@$(PY) -P -m mypy
-	@$(PY) -P -m mypy tests benchmarks
-	@$(VENV)/bin/lint-imports
-	@$(VENV)/bin/deptry .
-	@$(VENV)/bin/vulture
-	@$(VENV)/bin/codespell
+	@status=0; for check in "ruff format --check ." "ruff check ." mypy "mypy tests benchmarks docs" \
+	  "lint-imports --no-logo" "deptry ." vulture codespell; do \
+	  echo "--- $$check"; $(VENV)/bin/$$check || status=1; \
+	done; exit $$status
 
 parts:  ## the real parts that tests can use: Apache Kafka, an S3 server (into .parts)
 	@tests/install-parts

@@ -52,11 +52,11 @@ class Usage:
 
 def role_of(process: psutil.Process) -> str:
     """The word after `headrace.cli.main`, or the program's name."""
-    command = process.cmdline()
+    command: list[str] = process.cmdline()
     for place, part in enumerate(command[:-1]):
         if part.endswith(("headrace.cli.main", "bin/headrace")):
             return command[place + 1]
-    return process.name()
+    return str(process.name())
 
 
 def measure(command: list[str]) -> Usage:

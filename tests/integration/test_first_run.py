@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
 import time
@@ -42,9 +43,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, CliProject]:
 
 def source_rows(repository: Path) -> list[dict[str, str]]:
     """Every row of the shipped files, read without headrace."""
-    import csv
-
-    rows = []
+    rows: list[dict[str, str]] = []
     for path in sorted((repository / "examples" / "retail" / "inbox").glob("*.csv")):
         with path.open(newline="", encoding="utf-8") as file:
             rows.extend(csv.DictReader(file))

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import boto3
 
-from parts.availability import PARTS, leave_out, parts_are_required
+from parts.availability import PARTS, leave_out, left_out, parts_are_required
 from parts.processes import free_port, server_process
 
 VERSITYGW = PARTS / "bin" / "versitygw"
@@ -74,6 +74,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         leave_out("versitygw", "make parts")
     else:
         kind = "moto"
+        left_out["versitygw"] = "make parts; moto's server stood in for it"
         command = [sys.executable, "-P", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with server_process(command, log=folder / "s3.log", answers=lambda: _speaks_http(endpoint)):
         yield S3Server(kind, endpoint, access_key, secret_key)
