@@ -84,7 +84,12 @@ class DataFolder:
             ) from error
         try:
             self._pid.write_text(f"{os.getpid()}\n")
-            self.cluster_id = self._read_identity() or self._make_identity()
+            known = self._read_identity()
+            if known is None:
+                self._set_remains_aside()
+                self._write_identity()
+            else:
+                self.cluster_id = known
             self._meta_inode = self._meta.stat().st_ino
             self.topics.mkdir(exist_ok=True)
             sync_directory(self.path)
@@ -92,6 +97,14 @@ class DataFolder:
             self._lock.release()
             raise
         return self
+
+    def renew_identity(self, losses: list[str]) -> None:
+        """Become another cluster, because acknowledged records are gone: those who compare the
+        cluster id with the one they knew then look again at what they published."""
+        for loss in losses:
+            _log.error("acknowledged records are gone", found=loss)
+        self._write_identity()
+        self._meta_inode = self._meta.stat().st_ino
 
     def close(self) -> None:
         """Release the lock; other processes may serve the folder from now on."""
@@ -144,13 +157,11 @@ class DataFolder:
             )
         return cluster_id
 
-    def _make_identity(self) -> str:
-        self._set_remains_aside()
-        cluster_id = uuid4().hex
-        meta = {"format_version": FORMAT_VERSION, "cluster_id": cluster_id}
+    def _write_identity(self) -> None:
+        self.cluster_id = uuid4().hex
+        meta = {"format_version": FORMAT_VERSION, "cluster_id": self.cluster_id}
         write_durably(self._meta, json.dumps(meta).encode() + b"\n")
-        _log.info("new cluster", folder=str(self.path), cluster_id=cluster_id)
-        return cluster_id
+        _log.info("new cluster", folder=str(self.path), cluster_id=self.cluster_id)
 
     def _set_remains_aside(self) -> None:
         """Move what an interrupted removal left behind out of the new cluster's way."""

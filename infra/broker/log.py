@@ -41,7 +41,7 @@ class PartitionLog:
 
     Not thread-safe: one event loop owns it. `start_offset` is the first offset that can be read,
     `next_offset` the one the next record gets (the high watermark: there are no replicas).
-    `appended_bytes` counts from the opening on.
+    `appended_bytes` counts from the opening on; `losses` says what the opening missed.
     """
 
     def __init__(self, folder: Path, settings: BrokerSettings) -> None:
@@ -55,6 +55,7 @@ class PartitionLog:
         recovered = recover_segments(folder, settings.index_interval_bytes)
         self._segments = recovered.segments
         self.producers: ProducerStates = recovered.producers
+        self.losses: tuple[str, ...] = tuple(recovered.losses)
         if self._segments:
             self._activate(os.open(self._active.path, _APPEND_FLAGS))
         else:

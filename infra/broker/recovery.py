@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from headrace.infra.broker.durable import write_durably
 from headrace.infra.broker.producers import ProducerStates
 from headrace.infra.broker.segment import SUFFIX, Segment, scan_segment, segment_name
 from headrace.infra.broker.sidecar import Closed, read_sidecar, write_sidecar
@@ -24,24 +25,34 @@ if TYPE_CHECKING:
     from headrace.infra.broker.record_batch import BatchHeader
 
 _log = structlog.get_logger("broker")
+_START: Final = "log-start"
 
 
 @dataclass(slots=True)
 class Recovered:
-    """The log's sound segments, oldest first, and the producers as of their end."""
+    """The log's sound segments, oldest first, and the producers as of their end.
+
+    `losses` says what acknowledged records were lost in ways a crash of the process can't explain.
+    """
 
     segments: list[Segment] = field(default_factory=list)
     producers: ProducerStates = field(default_factory=ProducerStates)
+    losses: list[str] = field(default_factory=list)
 
 
 def recover_segments(folder: Path, index_interval_bytes: int) -> Recovered:
-    """Read the log in `folder`, which has none or any number of segments."""
+    """Read the log in `folder`. A topic is made with its first segments, so there are some."""
     recovered = Recovered()
     bases = _segment_bases(folder)
+    start = _read_start(folder)
+    if not bases or bases[0] != start:
+        recovered.losses.append(f"{folder} lacks its first segment, of offset {start}")
+        write_start(folder, bases[0] if bases else 0)
     for place, base in enumerate(bases):
         previous = recovered.segments[-1] if recovered.segments else None
         if previous is not None and previous.next_offset != base:
             _set_aside(folder, bases[place:], f"offset {previous.next_offset} expected next")
+            recovered.losses.append(f"{folder} ends at offset {previous.next_offset}, not {base}")
             break
         path = folder / segment_name(base)
         is_last = place == len(bases) - 1
@@ -67,6 +78,18 @@ def _segment_bases(folder: Path) -> list[int]:
         if path.stat().st_size == 0:
             path.unlink()
     return [base for base in bases if (folder / segment_name(base)).exists()]
+
+
+def write_start(folder: Path, offset: int) -> None:
+    """Record that the log begins here, and that what lay before is gone for a known reason."""
+    write_durably(folder / _START, f"{offset}\n".encode())
+
+
+def _read_start(folder: Path) -> int:
+    try:
+        return int((folder / _START).read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def _read_segment(segment: Segment, producers: ProducerStates, *, verify: bool) -> None:

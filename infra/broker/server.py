@@ -95,7 +95,9 @@ class BrokerServer:
         """Recover what is on disk and listen."""
         try:
             self._folder.open()
-            self._topics.open()
+            losses = self._topics.open()
+            if losses:
+                self._folder.renew_identity(losses)
             self._offsets.open()
         except OSError as error:
             self._close_files()

@@ -19,6 +19,7 @@ from kio.schema.errors import ErrorCode
 from headrace.infra.broker.durable import sync_directory, write_durably
 from headrace.infra.broker.errors import RequestRefusedError
 from headrace.infra.broker.log import PartitionLog
+from headrace.infra.broker.segment import segment_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,13 +57,18 @@ class Topics:
     def __iter__(self) -> Iterator[Topic]:
         return iter(self._topics.values())
 
-    def open(self) -> None:
-        """Open every topic's logs; finish creations and removals that a crash cut short."""
+    def open(self) -> list[str]:
+        """Open every topic's logs; finish creations and removals that a crash cut short.
+
+        Returns what was lost in ways no crash explains: somebody removed files.
+        """
+        losses: list[str] = []
         for folder in sorted(self._folder.iterdir()):
             if folder.name.startswith((_NEW, _GONE)):
                 shutil.rmtree(folder)
             elif folder.is_dir() and not folder.name.startswith(_ASIDE):
-                self._open_topic(folder)
+                losses += self._open_topic(folder)
+        return losses
 
     def close(self) -> None:
         """Flush and close every log."""
@@ -118,18 +124,18 @@ class Topics:
             fresh.mkdir()
             for partition in range(count):
                 (fresh / str(partition)).mkdir()
+                (fresh / str(partition) / segment_name(0)).touch()
             description = {"name": name, "topic_id": topic_id.hex, "partitions": count}
             write_durably(fresh / _DESCRIPTION, json.dumps(description).encode() + b"\n")
             folder = self._folder / f"{topic_id.hex[:8]}-{name[:_NAME_IN_FOLDER]}"
             fresh.rename(folder)
             sync_directory(self._folder)
-            topic = self._open_topic(folder)
+            self._open_topic(folder)
         except OSError as error:
             shutil.rmtree(fresh, ignore_errors=True)
             raise RequestRefusedError(ErrorCode.kafka_storage_error, str(error)) from error
-        assert topic is not None
         _log.info("topic created", topic=name, partitions=count, topic_id=topic_id.hex)
-        return topic
+        return self._topics[name]
 
     def delete(self, name: str) -> Topic:
         """Remove a topic and its data. Raises RequestRefusedError (3, 56)."""
@@ -157,7 +163,7 @@ class Topics:
             for log in topic.logs:
                 log.check_all_in_place()
 
-    def _open_topic(self, folder: Path) -> Topic | None:
+    def _open_topic(self, folder: Path) -> list[str]:
         try:
             found = json.loads((folder / _DESCRIPTION).read_bytes())
             name, count = str(found["name"]), int(found["partitions"])
@@ -165,19 +171,10 @@ class Topics:
         except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
             aside = folder.with_name(f"{_ASIDE}{folder.name}")
             folder.rename(aside)
-            _log.error(
-                "topic without a readable topic.json set aside",
-                folder=str(aside),
-                reason=str(error),
-            )
-            return None
+            return [f"{folder} has no readable {_DESCRIPTION} ({error}), set aside as {aside.name}"]
         logs = []
         for partition in range(count):
-            log_folder = folder / str(partition)
-            if not log_folder.is_dir():
-                _log.error("topic partition lost its folder", topic=name, partition=partition)
-                log_folder.mkdir()
-                sync_directory(folder)
-            logs.append(PartitionLog(log_folder, self._settings))
-        topic = self._topics[name] = Topic(name, topic_id, folder, tuple(logs))
-        return topic
+            (folder / str(partition)).mkdir(exist_ok=True)
+            logs.append(PartitionLog(folder / str(partition), self._settings))
+        self._topics[name] = Topic(name, topic_id, folder, tuple(logs))
+        return [loss for log in logs for loss in log.losses]
