@@ -60,10 +60,18 @@ def find_newline(data: bytes) -> str:
 
 
 def find_quote(data: bytes) -> str:
-    """A single quote where fields stand between such and none between double ones."""
-    single = len(re.findall(rb"(?:^|[,;\t|])'[^'\r\n]*'(?=[,;\t|\r\n])", data, re.MULTILINE))
-    double = len(re.findall(rb'(?:^|[,;\t|])"', data, re.MULTILINE))
+    """A single quote where fields stand between such and next to none between double ones."""
+    single = min(_at_fields(data, b"'"))
+    double = min(_at_fields(data, b'"'))
     return "'" if single > 2 * double and single >= 2 else '"'
+
+
+def _at_fields(data: bytes, quote: bytes) -> tuple[int, int]:
+    """How often a quote stands before and after a field."""
+    edges = (b",", b";", b"\t", b"|", b"\n")
+    before = sum(data.count(edge + quote) for edge in edges) + data.startswith(quote)
+    after = sum(data.count(quote + edge) for edge in edges) + data.count(quote + b"\r")
+    return before, after
 
 
 def find_delimiter(data: bytes, dialect: Dialect, name: str, *, whole: bool) -> str:
@@ -72,9 +80,11 @@ def find_delimiter(data: bytes, dialect: Dialect, name: str, *, whole: bool) -> 
     A comma where there is but one column.
     """
     best, best_score = ",", 0.0
-    for delimiter in _DELIMITERS:
-        if delimiter.encode() not in data:
-            continue
+    first_row = data.lstrip(b"\r\n").split(dialect.newline.encode(), 1)[0]
+    candidates = [d for d in _DELIMITERS if d.encode() in first_row]
+    if len(candidates) == 1 and candidates != [":"]:
+        return candidates[0]
+    for delimiter in candidates:
         tried = Dialect(delimiter, dialect.quote, dialect.escape, dialect.newline)
         sample = read_sample(data, tried, whole=whole)
         counts = Counter(len(row) for row in sample.rows)

@@ -8,8 +8,9 @@ without a quote, which is nearly all of them, are only counted through.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import methodcaller
 from typing import BinaryIO, Final, Literal
 
@@ -152,50 +153,56 @@ class SegmentReader:
         lines.pop()
         if self._all_plain(buffer, lines):
             return Segment(len(lines), buffer, plain=True), len(buffer)
-        quote, newline = self._grammar.quote, self._grammar.newline
-        countable = (
-            self._row is not None
-            and self._separators > 0
-            and buffer.count(b"\r") == buffer.count(b"\r\n")
-        )
         text = is_utf8(buffer)
+        newline = self._grammar.newline
+        starts = list(accumulate((len(line) + 1 for line in lines), initial=0))
         kept: list[bytes] = []
-        rows = rows_with_return = index = position = kept_from = 0
+        kept_from = rows = index = 0
         plain = True
-        while index < len(lines):
-            line = lines[index]
-            if (
-                countable
-                and text
-                and self._separators_in(line) == self._separators
-                and not (quote and quote in line)
-                and len(line) < MAX_ROW_BYTES
-            ):
-                rows += 1
-                rows_with_return += line.endswith(b"\r")
-                position += len(line) + 1
-                index += 1
+        for suspect in self._suspects(buffer, lines) if text else range(len(lines)):
+            if suspect < index:
                 continue
-            verdict = self._judge(buffer, position, position + len(line) + 1, text=text)
+            rows += suspect - index
+            index, start = suspect, starts[suspect]
+            verdict = self._judge(buffer, start, starts[suspect + 1], text=text)
             if verdict.kind == "unfinished" and not at_end:
                 break
+            index += buffer.count(newline, start, verdict.end)
             if verdict.kind in ("plain", "odd"):
                 rows += 1
-                rows_with_return += buffer.endswith(b"\r\n", position, verdict.end)
                 plain = plain and verdict.kind == "plain"
-            else:
-                kept.append(buffer[kept_from:position])
-                kept_from = verdict.end
+                continue
+            kept.append(buffer[kept_from:start])
+            kept_from = verdict.end
             if verdict.problem:
-                row = buffer[position : verdict.end].removesuffix(newline).removesuffix(b"\r")
+                row = buffer[start : verdict.end].removesuffix(newline).removesuffix(b"\r")
                 self._set_aside(
-                    self._line + index, self._start + position, len(row), verdict.problem
+                    self._line + suspect, self._start + start, len(row), verdict.problem
                 )
-            index += buffer.count(newline, position, verdict.end)
-            position = verdict.end
-        kept.append(buffer[kept_from:position])
-        plain = plain and rows_with_return in (0, rows)
-        return Segment(rows, b"".join(kept), plain), position
+        else:
+            rows += len(lines) - index
+            index = len(lines)
+        kept.append(buffer[kept_from : starts[index]])
+        data = b"".join(kept)
+        return Segment(rows, data, plain and _one_line_end(data, rows)), starts[index]
+
+    def _suspects(self, buffer: bytes, lines: list[bytes]) -> Sequence[int]:
+        """The lines, by index, that may be no plain row."""
+        delimiter, quote = self._grammar.delimiter, self._grammar.quote
+        if (
+            self._row is None
+            or not self._separators
+            or buffer.count(b"\r") != buffer.count(b"\r\n")
+        ):
+            return range(len(lines))
+        expected = self._separators
+        return [
+            index
+            for index, line in enumerate(lines)
+            if line.count(delimiter) != expected
+            or (quote and quote in line)
+            or len(line) >= MAX_ROW_BYTES
+        ]
 
     def _judge(self, buffer: bytes, start: int, line_end: int, *, text: bool) -> _Verdict:
         """What stands at `start`: a row, a blank line, or something else."""
@@ -262,6 +269,12 @@ def is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _one_line_end(data: bytes, rows: int) -> bool:
+    """Whether rows may be taken to end alike, with `\\r\\n` or without; DuckDB wants it so."""
+    returns = data.count(b"\r\n")
+    return returns == 0 or returns == data.count(b"\n") == rows
 
 
 def _columns(count: int) -> str:

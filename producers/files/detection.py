@@ -37,6 +37,8 @@ _MARKS: Final = (
     (b"\xff\xfe", "utf-16-le"),
     (b"\xfe\xff", "utf-16-be"),
 )
+# Dialects are told apart by fewer rows than encodings.
+_DIALECT_BYTES: Final = 64_000
 _LINES_TRIED: Final = 10
 _DECLARE_FORMAT: Final = "if it is what it should be, declare `format` for the source"
 
@@ -219,13 +221,14 @@ def _shown(text: bytes) -> str:
 
 
 def _read_csv(look: _Look, options: CsvOptions, notes: list[str]) -> Reading:
-    data = look.text.removeprefix(b"\xef\xbb\xbf")
+    data = look.text.removeprefix(b"\xef\xbb\xbf")[:_DIALECT_BYTES]
+    whole = look.whole and len(data) < _DIALECT_BYTES
     newline = find_newline(data)
     quote = options.quote if options.quote is not None else find_quote(data)
     escape = options.escape if options.escape is not None else quote
     dialect = Dialect(options.delimiter or ",", quote, escape, newline)
     if options.delimiter is None:
-        found = find_delimiter(data, dialect, look.name, whole=look.whole)
+        found = find_delimiter(data, dialect, look.name, whole=whole)
         dialect = replace(dialect, delimiter=found)
         notes.append(f"delimiter: {found!r}")
     if quote and quote in dialect.delimiter:
@@ -234,7 +237,7 @@ def _read_csv(look: _Look, options: CsvOptions, notes: list[str]) -> Reading:
         )
     if options.quote is None and quote != '"':
         notes.append(f"quote: {quote!r}")
-    sample = read_sample(data, dialect, whole=look.whole)
+    sample = read_sample(data, dialect, whole=whole)
     rows = sample.rows
     if not rows:
         raise DeliveryRejectedError(
