@@ -1,0 +1,115 @@
+"""Writes one stream's bronze: generations and rows, each in one commit with its positions.
+
+All of it blocks: the service calls it from one worker thread, so that heartbeats go on meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+
+from headrace.consumers.batch import Part, Selection, delivery_ids, select_new
+from headrace.consumers.landed import Landed
+from headrace.lakehouse.bronze import (
+    BRONZE_SCHEMA,
+    TopicPosition,
+    create_bronze,
+    position_steps,
+    read_position,
+)
+from headrace.lakehouse.delta import Lake, LakeTable, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """How a commit moves one topic partition's position (`before` None: its first sight)."""
+
+    before: TopicPosition | None
+    after: TopicPosition
+
+
+class Standing(Enum):
+    """Where a topic partition is found after a commit that failed."""
+
+    DONE = "done"
+    """The rows are in: it is where the commit would have moved it."""
+    AT_START = "at start"
+    """Nothing happened: the same rows may be written again."""
+    MOVED = "moved"
+    """Somebody else was there: drop the rows and seek again."""
+
+
+def standing(move: Move, found: TopicPosition | None) -> Standing:
+    """Compare what a commit was to do with what the refreshed table says."""
+    if found == move.after:
+        return Standing.DONE
+    return Standing.AT_START if found == move.before else Standing.MOVED
+
+
+class BronzeWriter:
+    """One stream's bronze table, open for appending."""
+
+    def __init__(self, lake: Lake, stream: str, topic: str) -> None:
+        self._lake = lake
+        self._stream = stream
+        self._topic = topic
+        self._table: LakeTable | None = None
+        self._landed = Landed()
+
+    def open(self) -> None:
+        """Load the table, made where there is none. Raises `LakeError`."""
+        self._table = create_bronze(self._lake, self._stream)
+
+    @property
+    def version(self) -> int:
+        """The table's version as of the last look or commit."""
+        return self._opened().version
+
+    def look(self, partitions: Collection[int]) -> dict[int, TopicPosition | None]:
+        """Positions at the table's latest version; what is known of deliveries is asked anew."""
+        self._landed.forget()
+        return self.positions(partitions)
+
+    def positions(self, partitions: Collection[int]) -> dict[int, TopicPosition | None]:
+        """Positions at the table's latest version."""
+        table = self._opened()
+        with table.lock:
+            table.refresh()
+            return {p: read_position(table, self._topic, p) for p in partitions}
+
+    def select(self, parts: Sequence[Part]) -> Selection:
+        """The rows of a batch that bronze does not hold, sorted by date for few, whole files."""
+        landed = self._landed.numbers(self._opened(), delivery_ids(parts))
+        selection = select_new(parts, landed, datetime.now(UTC))
+        return Selection(selection.table.sort_by("event_date"), selection.taken)
+
+    def append(self, selection: Selection, moves: Mapping[int, Move]) -> int:
+        """Commit rows with the positions they bring the table to; its new version is the answer.
+
+        Raises `CommitRefusedError`, `CommitUnknownError` or `LakeError`: `look` after each.
+        """
+        table = self._opened()
+        table.commit(selection.table.select(BRONZE_SCHEMA.names), self._steps(moves))
+        self._landed.update(selection.taken)
+        return table.version
+
+    def open_generations(self, moves: Mapping[int, Move]) -> int:
+        """Commit new generations, without rows; errors as of `append`."""
+        table = self._opened()
+        table.commit(BRONZE_SCHEMA.empty_table(), self._steps(moves))
+        if any(move.before is not None for move in moves.values()):
+            self._landed.forget(wants_index=True)  # a new log brings old deliveries again
+        return table.version
+
+    def _steps(self, moves: Mapping[int, Move]) -> dict[str, Step]:
+        return {
+            app: step
+            for partition, move in moves.items()
+            for app, step in position_steps(self._topic, partition, move.before, move.after).items()
+        }
+
+    def _opened(self) -> LakeTable:
+        assert self._table is not None, "open() comes first"
+        return self._table

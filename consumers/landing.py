@@ -1,0 +1,326 @@
+"""Landing: from a lane's first look at its log to the commits that hold its records.
+
+One task does all of this, one step after the other; what blocks happens in one thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, ParamSpec, Protocol, TypeVar
+
+import structlog
+from aiokafka import TopicPartition
+
+from headrace.consumers.batch import Part, Selection
+from headrace.consumers.bronze_writer import Move, Standing, standing
+from headrace.consumers.intake import Intake
+from headrace.consumers.lane import Lane, Phase
+from headrace.consumers.log_identity import LogView, Verdict, judge, lost_records
+from headrace.consumers.log_reader import LogReader
+from headrace.errors import CommitRefusedError, CommitUnknownError, LakeError
+from headrace.lakehouse.bronze import TopicPosition
+
+log = structlog.get_logger("consume")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RETRY_SECONDS: Final = 0.25
+_MAX_LAKE_FAILURES: Final = 4
+# Refused is what happens between consumers; yet a commit that is refused for ever is a bug.
+_MAX_REFUSALS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReport:
+    """One commit to a stream's bronze.
+
+    `records` were read for it, `rows` of them were new; `positions` are by topic partition.
+    `lost_records` were taken by the topic's retention before they could be read.
+    """
+
+    stream: str
+    version: int
+    records: int
+    rows: int
+    seconds: float
+    positions: Mapping[int, TopicPosition]
+    lost_records: int = 0
+
+
+class Seat(Protocol):
+    """What landing needs of our seat in the consumer group."""
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        """Fetch from an offset on."""
+
+    def is_assigned(self, tp: TopicPartition) -> bool:
+        """Whether a topic partition is ours at this moment."""
+
+    async def position(self, tp: TopicPartition) -> int:
+        """The fetch position."""
+
+    def tell_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit offsets to the group, for lag alone."""
+
+
+class Landing:
+    """Finds lanes their place and brings batches into bronze."""
+
+    def __init__(
+        self, seat: Seat, reader: LogReader, on_commit: Callable[[CommitReport], None]
+    ) -> None:
+        self._seat = seat
+        self._reader = reader
+        self._on_commit = on_commit
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bronze")
+        self._committing = asyncio.Lock()
+
+    async def open(self, intake: Intake) -> None:
+        """Open a stream's bronze. Raises `LakeError`."""
+        await self._blocking(intake.writer.open)
+
+    async def committed(self) -> None:
+        """Wait until no commit is under way."""
+        async with self._committing:
+            pass
+
+    def close(self) -> None:
+        """Take no more work; a commit under way ends by itself."""
+        self._thread.shutdown(wait=False)
+
+    async def find_place(self, intake: Intake) -> None:
+        """Seek each lane that asks for it to the table's position, if its log still is the same."""
+        await self._patiently(intake.name, lambda: self._find_place(intake))
+
+    async def flush(self, intake: Intake) -> None:
+        """Bring the open batch into bronze; what does not continue it is dropped and sought."""
+        parts = intake.buffer.take()
+
+        async def commit() -> bool:
+            nonlocal parts
+            parts = intake.current(parts)
+            return not parts or await self._commit(intake, parts)
+
+        while not await self._patiently(intake.name, commit):
+            pass
+
+    # Finding a topic partition's place
+
+    async def _find_place(self, intake: Intake) -> None:
+        lanes = intake.seeking()
+        found = await self._blocking(intake.writer.look, list(lanes))
+        views = await self._reader.look(
+            {
+                TopicPartition(intake.topic, p): None if at is None else at.last_offset
+                for p, at in found.items()
+            }
+        )
+        places: dict[int, TopicPosition] = {}
+        moves: dict[int, Move] = {}
+        lost = 0
+        for p, position in found.items():
+            view = views.get(TopicPartition(intake.topic, p))
+            if view is None:
+                continue  # unknown: asked again soon
+            if position is None:
+                moves[p] = Move(None, TopicPosition(1, view.start))
+            elif judge(position, view) is Verdict.CONTINUES:
+                places[p] = position
+            else:
+                moves[p] = Move(position, position.opened(view.start))
+                lost += _report_new_log(intake, p, position, view)
+        if moves:
+            await self._open_generations(intake, moves, lost)
+            places |= {p: move.after for p, move in moves.items()}
+        for p, place in places.items():
+            self._seek(intake, lanes[p], place)
+
+    def _seek(self, intake: Intake, lane: Lane, place: TopicPosition) -> None:
+        tp = TopicPartition(intake.topic, lane.partition)
+        if intake.lanes.get(lane.partition) is lane and self._seat.is_assigned(tp):
+            self._seat.seek(tp, lane.sought(place))
+
+    async def _open_generations(self, intake: Intake, moves: dict[int, Move], lost: int) -> None:
+        began = time.monotonic()
+        async with self._committing:
+            version = await self._blocking(intake.writer.open_generations, moves)
+        positions = {p: move.after for p, move in moves.items()}
+        seconds = time.monotonic() - began
+        self._on_commit(CommitReport(intake.name, version, 0, 0, seconds, positions, lost))
+
+    # Committing a batch
+
+    async def _commit(self, intake: Intake, parts: Sequence[Part]) -> bool:
+        """One try; False where some of the batch was dropped, or the broker did not answer."""
+        began = time.monotonic()
+        selection = await self._blocking(intake.writer.select, parts)
+        if not await self._is_same_log(intake, parts) or len(intake.current(parts)) < len(parts):
+            return False
+        lanes = {part.partition: intake.lanes[part.partition] for part in parts}
+        moves = {part.partition: _move(lanes[part.partition], part) for part in parts}
+        try:
+            async with self._committing:
+                version = await self._blocking(intake.writer.append, selection, moves)
+        except LakeError:
+            settled = await self._settle(intake, lanes, moves)
+            if settled is None:
+                raise
+            version = settled
+        for p, lane in lanes.items():
+            lane.position = moves[p].after
+        positions = {p: move.after for p, move in moves.items()}
+        self._report(intake, version, parts, selection, positions, began)
+        return True
+
+    async def _is_same_log(self, intake: Intake, parts: Sequence[Part]) -> bool:
+        """Whether each part's log still holds the last record the table took of it."""
+        positions = {part.partition: intake.lanes[part.partition].position for part in parts}
+        doubts = await self._other_logs(intake, positions)
+        for p, verdict in doubts.items():
+            if verdict is Verdict.UNKNOWN:
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                intake.doubt(p, f"the log was {verdict.value}")
+        return not doubts
+
+    async def _other_logs(
+        self, intake: Intake, positions: Mapping[int, TopicPosition | None]
+    ) -> dict[int, Verdict]:
+        """The verdicts of all logs that do not (or not surely) continue."""
+        taken = {
+            TopicPartition(intake.topic, p): at
+            for p, at in positions.items()
+            if at is not None and at.last_offset is not None
+        }
+        views = await self._reader.look({tp: at.last_offset for tp, at in taken.items()})
+        verdicts = {tp.partition: judge(at, views.get(tp)) for tp, at in taken.items()}
+        return {p: verdict for p, verdict in verdicts.items() if verdict is not Verdict.CONTINUES}
+
+    async def _settle(
+        self, intake: Intake, lanes: Mapping[int, Lane], moves: Mapping[int, Move]
+    ) -> int | None:
+        """After a commit that failed: the table's version if the rows are in, else None."""
+        found = await self._blocking(intake.writer.look, list(moves))
+        standings = {p: standing(move, found[p]) for p, move in moves.items()}
+        for p, where in standings.items():
+            if where is Standing.MOVED and intake.lanes.get(p) is lanes[p]:
+                intake.doubt(p, "another consumer was there first")
+        if all(where is Standing.DONE for where in standings.values()):
+            return intake.writer.version
+        return None
+
+    def _report(
+        self,
+        intake: Intake,
+        version: int,
+        parts: Sequence[Part],
+        selection: Selection,
+        positions: Mapping[int, TopicPosition],
+        began: float,
+    ) -> None:
+        positions = {}
+        for part in parts:
+            position = (
+                intake.lanes[part.partition].position if part.partition in intake.lanes else None
+            )
+            if position is not None:
+                positions[part.partition] = position
+        self._seat.tell_offsets(
+            {TopicPartition(intake.topic, p): at.next_offset for p, at in positions.items()}
+        )
+        records = sum(part.rows for part in parts)
+        rows = int(selection.table.num_rows)
+        seconds = time.monotonic() - began
+        log.info("landed", stream=intake.name, version=version, records=records, rows=rows)
+        self._on_commit(CommitReport(intake.name, version, records, rows, seconds, positions))
+
+    # Whether there is more to do
+
+    async def has_read_all(self, intakes: Sequence[Intake]) -> bool:
+        """Whether every log has been read to its end, by us or by other members."""
+        everywhere = await self._reader.partitions([intake.topic for intake in intakes])
+        if everywhere is None:
+            return False
+        # Before the ends are asked for: a log that ends before what was read of it is another one.
+        cursors = {
+            TopicPartition(intake.topic, p): lane.cursor
+            for intake in intakes
+            for p, lane in intake.lanes.items()
+        }
+        ends = await self._reader.ends(everywhere)
+        if len(ends) < len(everywhere):
+            return False
+        for intake in intakes:
+            mine = {tp.partition: end for tp, end in ends.items() if tp.topic == intake.topic}
+            for p, end in mine.items():
+                if cursors.get(TopicPartition(intake.topic, p), 0) > end:
+                    intake.doubt(p, f"the log ends at {end}, before what was read of it")
+            if not await self._has_read(intake, mine):
+                return False
+        return True
+
+    async def is_same_everywhere(self, intake: Intake) -> bool:
+        """Whether all logs of ours still are what the table has read."""
+        positions = {p: lane.position for p, lane in intake.lanes.items()}
+        return not await self._other_logs(intake, positions)
+
+    async def _has_read(self, intake: Intake, ends: Mapping[int, int]) -> bool:
+        for p, lane in list(intake.lanes.items()):
+            end = ends.get(p, 0)
+            if lane.phase is not Phase.READING:
+                return False
+            # A log may end in what is no record (a transaction's marker): aiokafka steps over it.
+            tp = TopicPartition(intake.topic, p)
+            if lane.cursor < end and await self._seat.position(tp) < end:
+                return False
+        others = ends.keys() - intake.lanes.keys()
+        if not others:
+            return True
+        found = await self._blocking(intake.writer.positions, others)
+        return all((at := found[p]) is not None and at.next_offset >= ends[p] for p in others)
+
+    async def _patiently(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Try again a few times where the lake fails. Raises the last `LakeError`."""
+        failures = refusals = 0
+        while True:
+            try:
+                return await work()
+            except LakeError as error:
+                if isinstance(error, CommitRefusedError | CommitUnknownError):
+                    refusals += 1
+                else:
+                    failures += 1
+                log.warning("commit_failed", stream=what, error=error.message)
+                if failures >= _MAX_LAKE_FAILURES or refusals >= _MAX_REFUSALS:
+                    raise
+                await asyncio.sleep(RETRY_SECONDS * (failures + refusals))
+
+    async def _blocking(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what blocks in the one worker thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
+
+
+def _move(lane: Lane, part: Part) -> Move:
+    assert lane.position is not None, "a part without a position is not current"
+    return Move(lane.position, part.after(lane.position))
+
+
+def _report_new_log(intake: Intake, partition: int, position: TopicPosition, view: LogView) -> int:
+    verdict = judge(position, view)
+    lost = lost_records(position, view) if verdict is Verdict.LOST else 0
+    write = log.error if lost else log.warning
+    write(
+        "new_generation",
+        stream=intake.name,
+        topic_partition=partition,
+        why=verdict.value,
+        generation=position.generation + 1,
+        lost_records=lost,
+    )
+    return lost

@@ -1,0 +1,147 @@
+"""Looks into the topics' logs beside the group: where they begin and end, and single records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from types import TracebackType
+from typing import Self
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from headrace.consumers.chunk import hash_of
+from headrace.consumers.log_identity import LogView
+
+log = structlog.get_logger("consume")
+
+_ANSWER_SECONDS = 5.0
+
+
+class LogReader:
+    """One pooled consumer without a group; for one task at a time.
+
+    A broker that does not answer in time makes what was asked *unknown*, never an error: the
+    answer is then just not there.
+    """
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def look(
+        self, wanted: Mapping[TopicPartition, int | None]
+    ) -> dict[TopicPartition, LogView]:
+        """Where logs begin and end, and the record at the wanted offset; empty where unknown."""
+        if not wanted:
+            return {}
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                consumer = await self._connected()
+                starts = await consumer.beginning_offsets(list(wanted))
+                ends = await consumer.end_offsets(list(wanted))
+                there = {
+                    tp: offset
+                    for tp, offset in wanted.items()
+                    if offset is not None and starts[tp] <= offset < ends[tp]
+                }
+                hashes = await self._hashes(consumer, there)
+        except (KafkaError, TimeoutError) as error:
+            await self._give_up(error)
+            return {}
+        return {tp: LogView(starts[tp], ends[tp], hashes.get(tp)) for tp in wanted}
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offsets after the logs' last records; nothing where they are unknown."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                consumer = await self._connected()
+                return dict(await consumer.end_offsets(list(partitions)))
+        except (KafkaError, TimeoutError) as error:
+            await self._give_up(error)
+            return {}
+
+    async def partitions(self, topics: Collection[str]) -> list[TopicPartition] | None:
+        """All partitions of topics; None where one of the topics is not there, or unknown."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                consumer = await self._connected()
+                known = await consumer.topics()
+                found = {topic: consumer.partitions_for_topic(topic) for topic in topics}
+        except (KafkaError, TimeoutError) as error:
+            await self._give_up(error)
+            return None
+        if not known.issuperset(topics) or not all(found.values()):
+            return None
+        return [TopicPartition(t, p) for t, partitions in found.items() for p in partitions or ()]
+
+    async def close(self) -> None:
+        """Hang up."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    async def _hashes(
+        self, consumer: AIOKafkaConsumer, wanted: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """Hashes of records; absent where another offset came in its place."""
+        hashes: dict[TopicPartition, int] = {}
+        if not wanted:
+            return hashes
+        # A new assignment each time: nothing fetched before can pass for what the log holds now.
+        consumer.assign(list(wanted))
+        for tp, offset in wanted.items():
+            consumer.seek(tp, offset)
+        waiting = set(wanted)
+        while waiting:
+            try:
+                fetched = await consumer.getmany(*waiting, timeout_ms=1_000)
+            except OffsetOutOfRangeError as error:
+                gone = {tp for argument in error.args for tp in argument} & waiting
+                consumer.pause(*gone)
+                waiting -= gone
+                continue
+            for tp, records in fetched.items():
+                consumer.pause(tp)
+                waiting.discard(tp)
+                if records and records[0].offset == wanted[tp]:
+                    hashes[tp] = hash_of(records[0])
+        return hashes
+
+    async def _connected(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self._bootstrap_servers,
+                group_id=None,
+                enable_auto_commit=False,
+                # "earliest" would answer with another record where the wanted one is gone
+                auto_offset_reset="none",
+                request_timeout_ms=int(_ANSWER_SECONDS * 1_000),
+                retry_backoff_ms=20,
+                fetch_max_wait_ms=100,
+                max_partition_fetch_bytes=64 * 1024,
+            )
+            try:
+                await consumer.start()
+            except BaseException:
+                await consumer.stop()
+                raise
+            self._consumer = consumer
+        return self._consumer
+
+    async def _give_up(self, error: Exception) -> None:
+        """A failed connection may still bring late answers: the next question takes another."""
+        log.warning("broker_did_not_answer", error=str(error) or type(error).__name__)
+        await self.close()

@@ -1,0 +1,245 @@
+"""The consume role: every stream of a project from its topic to bronze, each record once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter
+from typing import Final
+
+import structlog
+from aiokafka import ConsumerRecord, TopicPartition
+
+from headrace.config import Config
+from headrace.consumers.batch import BatchLimits
+from headrace.consumers.bronze_writer import BronzeWriter
+from headrace.consumers.intake import Intake
+from headrace.consumers.landing import RETRY_SECONDS, CommitReport, Landing
+from headrace.consumers.log_reader import LogReader
+from headrace.consumers.membership import GroupSeat, Records
+from headrace.consumers.topics import ensure_topics
+from headrace.errors import BrokerError
+from headrace.lakehouse.delta import Lake
+
+__all__ = ["CommitReport", "consume"]
+
+log = structlog.get_logger("consume")
+
+_BROKER_PATIENCE_SECONDS: Final = 30.0
+_STOP_SECONDS: Final = 10.0
+_IDLE_LOOK_SECONDS: Final = 0.2
+_TOPIC_LOOK_SECONDS: Final = 5.0
+
+
+async def consume(
+    config: Config,
+    *,
+    bootstrap_servers: str,
+    stop: asyncio.Event,
+    stop_when_idle: asyncio.Event | bool = False,
+    on_commit: Callable[[CommitReport], None] | None = None,
+) -> None:
+    """Land the project's streams in bronze until `stop` is set.
+
+    With `stop_when_idle` (from the start, or from when the event is set) it also ends once every
+    topic partition has been read to its end. On the way out what is buffered is committed (within
+    10 s) and the group is left.
+
+    Raises `LakeError` where the lake cannot be written and `BrokerError` where the broker cannot
+    be reached for 30 s at the start; nothing is lost by either.
+    """
+    if not config.stream_names:
+        return
+    if isinstance(stop_when_idle, bool):
+        wanted, stop_when_idle = stop_when_idle, asyncio.Event()
+        if wanted:
+            stop_when_idle.set()
+    service = _ConsumeService(config, bootstrap_servers, on_commit or (lambda _report: None))
+    await service.run(stop, stop_when_idle)
+
+
+class _ConsumeService:
+    """Ties the group seat (what comes), the intakes (what waits) and landing (what is done)."""
+
+    def __init__(
+        self, config: Config, bootstrap_servers: str, on_commit: Callable[[CommitReport], None]
+    ) -> None:
+        self._config = config
+        self._bootstrap_servers = bootstrap_servers
+        section = config.settings.consume
+        self._limits = BatchLimits(section.batch_rows, section.batch_bytes, section.batch_age)
+        lake = Lake(config.lake_uri, config.settings.lake.options)
+        self._intakes = {
+            topic: Intake(
+                name, topic, config.stream(name), self._limits, BronzeWriter(lake, name, topic)
+            )
+            for name in config.stream_names
+            for topic in [config.topic(name)]
+        }
+        self._reader = LogReader(bootstrap_servers)
+        self._seat = GroupSeat(config, bootstrap_servers, self, self._fail)
+        self._landing = Landing(self._seat, self._reader, on_commit)
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._deadline = asyncio.timeout(None)
+        self._topics_looked_at = 0.0
+
+    # What the group seat calls
+
+    def assigned(self, partitions: Iterable[TopicPartition]) -> None:
+        """Topic partitions are ours: the worker will find their place."""
+        for tp in partitions:
+            self._intakes[tp.topic].assigned(tp.partition)
+        self._wake.set()
+
+    async def revoked(self, partitions: Iterable[TopicPartition]) -> None:
+        """Topic partitions pass to others; a commit under way is let finish first."""
+        for tp in partitions:
+            self._intakes[tp.topic].revoked(tp.partition)
+        self._room.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._config.settings.consume.session_timeout / 2):
+                await self._landing.committed()
+
+    async def records(self, records: Records) -> None:
+        """Buffer what came, then wait until there is room for more."""
+        now = time.monotonic()
+        # All of it before anything is awaited: the records belong to this very assignment.
+        for (topic, partition), group in groupby(records, attrgetter("topic", "partition")):
+            self._hand_on(TopicPartition(topic, partition), list(group), now)
+        while self._is_full and not self._closing:
+            self._wake.set()
+            self._room.clear()
+            await self._room.wait()
+
+    def _hand_on(self, tp: TopicPartition, records: Sequence[ConsumerRecord], now: float) -> None:
+        if self._closing:
+            return
+        intake = self._intakes[tp.topic]
+        was_settled = intake.is_settled
+        seek_to = intake.hand_on(tp.partition, records, now)
+        if seek_to is not None:
+            self._seat.seek(tp, seek_to)
+        if was_settled or intake.buffer.is_full:
+            self._wake.set()
+
+    @property
+    def _is_full(self) -> bool:
+        buffers = [intake.buffer for intake in self._intakes.values()]
+        return (
+            sum(buffer.rows for buffer in buffers) >= self._limits.rows
+            or sum(buffer.size_bytes for buffer in buffers) >= self._limits.size_bytes
+        )
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+            # Whatever the worker waits for, it need not any more.
+            self._deadline.reschedule(asyncio.get_running_loop().time())
+
+    # From start to end
+
+    async def run(self, stop: asyncio.Event, stop_when_idle: asyncio.Event) -> None:
+        """Join, work until told to stop or (once asked) idle, flush, leave."""
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            async with self._deadline:
+                tasks.append(asyncio.create_task(self._watch(stop, _STOP_SECONDS)))
+                tasks.append(asyncio.create_task(self._watch(stop_when_idle)))
+                await ensure_topics(
+                    self._config,
+                    self._bootstrap_servers,
+                    self._intakes,
+                    patience_seconds=_BROKER_PATIENCE_SECONDS,
+                )
+                for intake in self._intakes.values():
+                    await self._landing.open(intake)
+                # Joining waits for an assignment, which the worker below has to take up.
+                tasks.append(asyncio.create_task(self._seat.guard(self._seat.join())))
+                await self._work(stop, stop_when_idle)
+                self._close()
+                for intake in self._intakes.values():
+                    await self._landing.flush(intake)
+        except TimeoutError:
+            if self._failure is not None:
+                raise self._failure from None
+            # What did not get in is read again next time.
+            log.warning("stopped_before_flush", seconds=_STOP_SECONDS)
+        finally:
+            self._close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._seat.leave()
+            await self._reader.close()
+            self._landing.close()
+
+    async def _watch(self, event: asyncio.Event, seconds_left: float | None = None) -> None:
+        await event.wait()
+        if seconds_left is not None:
+            self._deadline.reschedule(asyncio.get_running_loop().time() + seconds_left)
+        self._wake.set()
+
+    def _close(self) -> None:
+        """Let nothing more in."""
+        self._closing = True
+        self._room.set()
+
+    async def _work(self, stop: asyncio.Event, stop_when_idle: asyncio.Event) -> None:
+        intakes = list(self._intakes.values())
+        while not stop.is_set():
+            self._wake.clear()
+            await self._look_for_topics()
+            for intake in intakes:
+                if intake.seeking():
+                    await self._landing.find_place(intake)
+                if self._is_full or intake.buffer.closes_in(time.monotonic()) == 0.0:
+                    await self._landing.flush(intake)
+                    self._room.set()
+            if stop_when_idle.is_set() and await self._is_idle(intakes):
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(
+                    self._wake.wait(), self._seconds_to_next(stop_when_idle.is_set())
+                )
+
+    async def _is_idle(self, intakes: Sequence[Intake]) -> bool:
+        """Whether all there is has landed; what is buffered need not grow old for it."""
+        if not await self._landing.has_read_all(intakes):
+            return False
+        for intake in intakes:
+            await self._landing.flush(intake)
+            if not (intake.is_settled and await self._landing.is_same_everywhere(intake)):
+                return False
+        return True
+
+    def _seconds_to_next(self, look_for_idle: bool) -> float:
+        now = time.monotonic()
+        waits = [_IDLE_LOOK_SECONDS if look_for_idle else _TOPIC_LOOK_SECONDS]
+        for intake in self._intakes.values():
+            closes_in = intake.buffer.closes_in(now)
+            if closes_in is not None:
+                waits.append(closes_in)
+            if intake.seeking():
+                waits.append(RETRY_SECONDS)
+        return min(waits)
+
+    async def _look_for_topics(self) -> None:
+        """Make again what was deleted, or lost by a broker: nothing can be published otherwise."""
+        now = time.monotonic()
+        if now - self._topics_looked_at < _TOPIC_LOOK_SECONDS:
+            return
+        self._topics_looked_at = now
+        if all(intake.lanes for intake in self._intakes.values()):
+            return
+        try:
+            await ensure_topics(
+                self._config, self._bootstrap_servers, self._intakes, patience_seconds=0
+            )
+        except BrokerError as error:
+            log.warning("topics_not_looked_for", error=error.message)
