@@ -43,6 +43,7 @@ _SYSTEM_FIELDS: Final = (
     pa.field("_ingested_at", _UTC_TIME),
 )
 _SHOWN_SYSTEM_FIELDS: Final = _SYSTEM_FIELDS[:5]
+SHOWN_SYSTEM_COLUMNS: Final = tuple(field.name for field in _SHOWN_SYSTEM_FIELDS)
 # `quarantine.<stream>`: the column's name there, and its name in silver's table.
 QUARANTINE_COLUMNS: Final = (
     ("event_date", "event_date"),

@@ -369,6 +369,11 @@ class Lake:
         return dict(self.options) if self.is_local else {**_STORE_DEFAULTS, **self.options}
 
 
+def as_stored(schema: pa.Schema) -> pa.Schema:
+    """A schema as it comes back from a table: delta-rs has its own names inside nested types."""
+    return pa.schema(Schema.from_arrow(schema).to_arrow())
+
+
 def quote_identifier(name: str) -> str:
     """A column or table name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'
