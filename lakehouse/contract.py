@@ -21,7 +21,7 @@ from headrace.errors import ContractError
 from headrace.event_time import EPOCH_FORMATS
 from headrace.lakehouse.column_types import ColumnType, UnknownTypeError, parse_type
 from headrace.lakehouse.delta import quote_identifier, quote_literal
-from headrace.lakehouse.duck import Connection, open_duck
+from headrace.lakehouse.duck import Connection, duck_message, open_duck
 from headrace.lakehouse.judgement import BRONZE_COLUMNS, judge_sql, tried_sql
 from headrace.stream import Stream
 
@@ -188,7 +188,7 @@ def _format_problem(format_: str, type_: ColumnType, connection: Connection) -> 
     try:
         connection.execute(f"SELECT try_strptime('', {quote_literal(format_)})")
     except duckdb.Error as error:
-        return f"{first_line(error)} (found {format_!r})"
+        return f"{duck_message(error)} (found {format_!r})"
     return None
 
 
@@ -225,7 +225,7 @@ def _explain_check(error: duckdb.Error, names: list[str]) -> str:
     unknown = re.search(r'Referenced column "(.+?)" not found', str(error))
     if unknown:
         return f"{unknown[1]!r} is not one of the columns{nearest(unknown[1], names)}"
-    return first_line(error)
+    return duck_message(error)
 
 
 def _moving_functions(sql: str, columns: list[str], connection: Connection) -> str | None:
@@ -271,7 +271,7 @@ def _try_out(contract: Contract, connection: Connection, problems: list[str]) ->
         connection.execute(f"CREATE TABLE bronze_shape AS SELECT {fields} WHERE false")
         connection.execute(judge_sql(contract, "bronze_shape"))
     except duckdb.Error as error:
-        problems.append(first_line(error))
+        problems.append(duck_message(error))
 
 
 def nearest(word: str, valid: list[str]) -> str:
@@ -280,9 +280,3 @@ def nearest(word: str, valid: list[str]) -> str:
     if close:
         return f'; did you mean "{close[0]}"?'
     return f"; expected one of: {', '.join(sorted(valid))}" if valid else ""
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error of DuckDB's, without the class of error it begins with."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return re.sub(r"^[A-Z][A-Za-z ]+ Error: ", "", line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -95,15 +96,14 @@ def mount(
     """
     schema = table.schema
     wanted = schema.names if columns is None else list(columns)
-    root = table.local_root
-    if root is None or _GLOB_CHARACTERS & set(str(root)) or not table.is_plain_parquet:
+    if not reads_in_place(table):
         copy_into(connection, name, table.scan(wanted, _where(partitions)))
         return
     chosen = _matching(table.data_files() if files is None else files, partitions)
     if not chosen:
         mount_empty(connection, name, pa.schema([schema.field(c) for c in wanted]))
         return
-    paths = ", ".join(quote_literal(f"{root}/{unquote(file.path)}") for file in chosen)
+    paths = ", ".join(quote_literal(f"{table.local_root}/{unquote(file.path)}") for file in chosen)
     hive = ", ".join(
         f"{quote_literal(c)}: {_HIVE_TYPES[schema.field(c).type]}" for c in table.partition_columns
     )
@@ -117,6 +117,12 @@ def mount(
     connection.execute(
         f"CREATE VIEW {name} AS SELECT {selection} FROM read_parquet([{paths}], {options})"  # noqa: S608
     )
+
+
+def reads_in_place(table: LakeTable) -> bool:
+    """Whether DuckDB can read the table's files where they are, any part of them, when asked."""
+    root = table.local_root
+    return root is not None and not _GLOB_CHARACTERS & set(str(root)) and table.is_plain_parquet
 
 
 def mount_empty(connection: Connection, name: str, schema: pa.Schema) -> None:
@@ -146,6 +152,16 @@ def partition_predicate(column: str, values: Collection[PartitionValue]) -> str:
     if None not in values:
         return listed if known else "false"
     return f"({listed} OR {name} IS NULL)" if known else f"{name} IS NULL"
+
+
+def duck_message(error: Exception) -> str:
+    """An error of DuckDB's in one line: what, its hint, the line of the SQL it points to."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    what = re.sub(r"^([A-Z][A-Za-z ]+ (Error|Exception): )+", "", lines[0])
+    hints = [line.strip() for line in lines[1:] if line.startswith(("Did you mean", "Candidate"))]
+    place = next((line.split(":")[0].lower() for line in lines if line.startswith("LINE ")), None)
+    text = " ".join([what, *hints])
+    return f"{text} ({place})" if place else text
 
 
 def _where(partitions: Partitions | None) -> str | None:

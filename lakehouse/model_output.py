@@ -11,9 +11,8 @@ import duckdb
 import pyarrow as pa
 
 from headrace.errors import ContractError, LakeError
-from headrace.lakehouse.contract import first_line
 from headrace.lakehouse.delta import quote_identifier
-from headrace.lakehouse.duck import Connection, copy_into, stream_rows
+from headrace.lakehouse.duck import Connection, copy_into, duck_message, stream_rows
 from headrace.lakehouse.models import Model
 
 # DuckDB's types that Delta does not have, and what holds their values exactly. sum() of integers
@@ -40,9 +39,9 @@ def model_errors(model: Model) -> Iterator[None]:
     try:
         yield
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        raise LakeError(f"{model.file}: {first_line(error)}") from error
+        raise LakeError(f"{model.file}: {duck_message(error)}") from error
     except duckdb.Error as error:
-        raise ContractError(f"{model.file}: {_with_place(error)}") from error
+        raise ContractError(f"{model.file}: {duck_message(error)}") from error
 
 
 def model_schema(duck: Connection, model: Model) -> pa.Schema:
@@ -148,12 +147,3 @@ def _refuse_mid_month(duck: Connection, model: Model) -> None:
 def _mark(duck: Connection, name: str, days: Collection[date | None]) -> None:
     column = pa.array(list(days), pa.date32())
     copy_into(duck, name, pa.table({"day": column}))
-
-
-def _with_place(error: duckdb.Error) -> str:
-    """DuckDB's message in one line, with the line it points to."""
-    lines = str(error).strip().splitlines()
-    place = next((line.split(":")[0] for line in lines if line.startswith("LINE ")), None)
-    hints = [line.strip() for line in lines[1:] if line.startswith(("Did you mean", "Candidate"))]
-    text = " ".join([first_line(error), *hints])
-    return f"{text} ({place.lower()})" if place else text

@@ -23,7 +23,7 @@ from headrace.lakehouse.delta import (
     PartitionValue,
     quote_identifier,
 )
-from headrace.lakehouse.duck import Connection, mount, mount_empty
+from headrace.lakehouse.duck import Connection, mount, mount_empty, reads_in_place
 from headrace.lakehouse.table_refs import TableRef
 from headrace.stream import RESERVED_COLUMNS
 
@@ -106,7 +106,7 @@ def mount_view(
     if verdict is not None:
         partitions["_verdict"] = {verdict}
     shown = _shown_columns(ref, table.schema)
-    if columns_read is not None:
+    if columns_read is not None and not reads_in_place(table):
         # A table without columns is none: count(*) needs one as well.
         shown = [pair for pair in shown if pair[0].casefold() in columns_read] or shown[:1]
     below = quote_identifier(f"{ref.layer}.{ref.name}")
