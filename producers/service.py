@@ -108,8 +108,8 @@ class _Run:
         self._unpublished = 0
         self._changed = asyncio.Event()
         # What the summary counts.
-        self._total = self._published = self._landed_count = 0
-        self._received = self._duplicates = 0
+        self._total = self._done = self._landed_count = 0
+        self._received = self._duplicates = self._published = 0
         self._records = self._unreadable = 0
         self._rejected: set[str] = set()
         self._left: dict[tuple[str, str], str] = {}
@@ -121,7 +121,7 @@ class _Run:
         for row in outstanding:
             self._total += 1
             if row.state is DeliveryState.PUBLISHED:
-                self._published += 1
+                self._done += 1
                 self._watch.add(row)
             else:
                 self._enqueue(row)
@@ -232,6 +232,7 @@ class _Run:
             row = await self._queue.get()
             row = await self._delivered(row)
             self._unpublished -= 1
+            self._done += 1
             if row.state is DeliveryState.REJECTED:
                 self._rejected.add(row.delivery_id)
             else:
@@ -274,7 +275,7 @@ class _Run:
         self._changed.set()
 
     def _publish_again(self, row: DeliveryRow) -> None:
-        self._published -= 1
+        self._done -= 1
         self._enqueue(row)
 
     # --- telling
@@ -288,7 +289,7 @@ class _Run:
         self._progress(
             ProduceProgress(
                 deliveries_total=self._total,
-                deliveries_done=self._published + len(self._rejected),
+                deliveries_done=self._done,
                 deliveries_landed=self._landed_count,
                 records_total=self._records,
             )
