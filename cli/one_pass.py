@@ -94,10 +94,10 @@ def run_one_pass(
     began = time.monotonic()
     config = project.config
     with process_lock(config.paths.locks / "run.lock", what="`headrace run` on this project"):
-        project.check()
+        _ = project.catalog  # contracts and models are checked before anything starts
         roles = _Ingest(config, source, watcher)
         produced = roles.run()
-        report = refresh(project, on_table=watcher.refreshing, locked=True)
+        report = refresh(project, on_table=watcher.refreshing)
     return PassReport(produced, roles.landed_rows, report, time.monotonic() - began)
 
 

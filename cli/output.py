@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import IO
 
 import click
@@ -21,17 +22,17 @@ def print_error(error: HeadraceError) -> None:
 
 
 def print_json(document: object) -> None:
-    """One JSON document on stdout; dates as ISO text, decimals as text (they are exact)."""
-    text = orjson.dumps(
-        document, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    )
-    write_bytes(text)
-
-
-def write_bytes(data: bytes) -> None:
-    """Bytes to stdout as they are."""
-    sys.stdout.buffer.write(data)
+    """One JSON document on stdout."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    sys.stdout.buffer.write(orjson.dumps(document, default=plain_json, option=options))
     sys.stdout.buffer.flush()
+
+
+def plain_json(value: object) -> object:
+    """What JSON has no type for: decimals as numbers with all their digits, else text."""
+    if isinstance(value, Decimal) and value.is_finite():
+        return orjson.Fragment(f"{value:f}")
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def count(number: int, thing: str, plural: str | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 import click
 
@@ -51,7 +52,7 @@ class BarProgress:
         self._land = self._bars.add_task("land", total=None, unit="records")
         self._refresh = self._bars.add_task("refresh", total=None, unit="tables", visible=False)
 
-    def __enter__(self) -> BarProgress:
+    def __enter__(self) -> Self:
         self._bars.start()
         return self
 

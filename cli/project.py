@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.config_file import load_config
+from headrace.errors import ContractError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from headrace.cli.one_pass import PassProgress, PassReport
     from headrace.cli.refresh import RefreshReport
+    from headrace.lakehouse.contract import Contract
     from headrace.lakehouse.delta import Lake
+    from headrace.lakehouse.query import Catalog
 
 
 class Project:
@@ -36,9 +39,34 @@ class Project:
 
         return Lake(self.config.lake_uri, dict(self.config.settings.lake.options))
 
-    def run(
-        self, source: str | None = None, *, progress: PassProgress | None = None
-    ) -> PassReport:
+    @cached_property
+    def catalog(self) -> Catalog:
+        """Its streams with their contracts, and its models; `ContractError` names all problems."""
+        from headrace.lakehouse.contract import compile_contract
+        from headrace.lakehouse.models import load_models
+        from headrace.lakehouse.query import Catalog
+
+        problems: list[str] = []
+        streams: dict[str, Contract | None] = {}
+        for name in self.config.stream_names:
+            rules = self.config.stream(name)
+            streams[name] = None
+            if rules.has_contract:
+                try:
+                    first_date = self.config.first_date(name)
+                    streams[name] = compile_contract(name, rules, first_date)
+                except ContractError as error:
+                    problems.append(error.message)
+        with_contract = [name for name in streams if self.config.stream(name).has_contract]
+        try:
+            models = load_models(self.config.paths.gold, with_contract)
+        except ContractError as error:
+            problems.append(error.message)
+        if problems:
+            raise ContractError("\n".join(problems))
+        return Catalog(self.lake, streams, models)
+
+    def run(self, source: str | None = None, *, progress: PassProgress | None = None) -> PassReport:
         """One pass: take what is there, publish, land, refresh; returns what was done."""
         from headrace.cli.one_pass import run_one_pass
 
@@ -52,6 +80,7 @@ class Project:
 
     def sql(self, query: str) -> pa.Table:
         """Rows of a SELECT over `bronze.*`, `silver.*`, `gold.*`, `quarantine.*`."""
-        from headrace.cli.refresh import open_query
+        from headrace.lakehouse.query import run_query
 
-        return open_query(self, query).read_all()
+        with run_query(self.catalog, query, scratch=self.config.paths.scratch) as result:
+            return result.read_all()

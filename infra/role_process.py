@@ -14,8 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -133,9 +132,18 @@ class RoleChannel:
 
     def __init__(self, *, supervised: bool) -> None:
         self._supervised = supervised
-        self.finish_requested = threading.Event()
+        self._finish: Callable[[], None] = lambda: None
+        self._finish_requested = False
+        self._lock = threading.Lock()
         if supervised:
             threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
+
+    def on_finish(self, callback: Callable[[], None]) -> None:
+        """Call this (from another thread) when the parent asks to end once all is done."""
+        with self._lock:
+            self._finish = callback
+            if self._finish_requested:
+                callback()
 
     def say(self, kind: str, **data: object) -> None:
         """Send one message; without a parent it is dropped (logs tell a person the same)."""
@@ -152,19 +160,7 @@ class RoleChannel:
         # fail on the buffer's lock.
         while data := os.read(0, 4_096):
             if FINISH_LINE in data:
-                self.finish_requested.set()
+                with self._lock:
+                    self._finish_requested = True
+                    self._finish()
         os._exit(1)
-
-
-def wait_for_exit(pid: int, timeout_seconds: float) -> bool:
-    """Whether a process that is not our child has ended within the time."""
-    deadline = time.monotonic() + timeout_seconds
-    while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        time.sleep(0.05)
-    return False

@@ -59,6 +59,11 @@ class SilverReport:
     rebuilt: bool = False
     seconds: float = 0.0
 
+    @property
+    def changed(self) -> bool:
+        """Whether rows were written."""
+        return bool(self.rows_ok or self.rows_quarantined or self.rows_duplicate or self.dates)
+
 
 @dataclass(frozen=True)
 class _Work:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,28 +46,17 @@ def command(
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop.set)
-            watcher = asyncio.create_task(_watch_finish(channel, idle))
-            try:
-                await consume(
-                    config,
-                    bootstrap_servers=address,
-                    stop=stop,
-                    stop_when_idle=idle,
-                    on_commit=lambda report: _say_commit(channel, report),
-                )
-            finally:
-                watcher.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await watcher
+            channel.on_finish(lambda: loop.call_soon_threadsafe(idle.set))
+            await consume(
+                config,
+                bootstrap_servers=address,
+                stop=stop,
+                stop_when_idle=idle,
+                on_commit=lambda report: _say_commit(channel, report),
+            )
 
         asyncio.run(serve())
 
 
 def _say_commit(channel: RoleChannel, report: CommitReport) -> None:
     channel.say("commit", stream=report.stream, rows=report.rows, seconds=report.seconds)
-
-
-async def _watch_finish(channel: RoleChannel, idle: asyncio.Event) -> None:
-    while not channel.finish_requested.is_set():
-        await asyncio.sleep(0.1)
-    idle.set()

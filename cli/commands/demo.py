@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -47,21 +48,25 @@ def command(folder: Path) -> None:
     )
     if len(rows) > _SHOWN_ROWS:
         click.echo(f"... and {len(rows) - _SHOWN_ROWS} more rows of gold.daily_revenue")
-    command_name = "headrace" if Path(sys.argv[0]).parent.resolve() in _path() else sys.argv[0]
     click.echo("\nnext, try:")
-    for line in (
-        f"cd {shlex.quote(str(folder))}",
-        f"{command_name} verify",
-        f"{command_name} deliveries",
-        f'{command_name} query "SELECT country, sum(revenue) AS revenue FROM gold.daily_revenue'
-        ' GROUP BY country ORDER BY revenue DESC"',
-        "cp MORE.csv inbox/ && " + f"{command_name} run",
-    ):
+    for line in _next_steps(folder):
         click.echo(f"  {line}")
     sys.exit(report.exit_code)
 
 
-def _path() -> list[Path]:
-    import os
+_BY_COUNTRY = (
+    "SELECT country, sum(revenue) AS revenue FROM gold.daily_revenue"
+    " GROUP BY country ORDER BY revenue DESC"
+)
 
-    return [Path(entry).resolve() for entry in os.environ.get("PATH", "").split(os.pathsep)]
+
+def _next_steps(folder: Path) -> list[str]:
+    """Commands to copy, with the path of `headrace` where it is not on the user's."""
+    name = "headrace" if shutil.which("headrace") else str(Path(sys.argv[0]).resolve())
+    return [
+        f"cd {shlex.quote(str(folder))}",
+        f"{name} verify",
+        f"{name} deliveries",
+        f'{name} query "{_BY_COUNTRY}"',
+        f"cp ANOTHER.csv inbox/ && {name} run",
+    ]
