@@ -7,7 +7,7 @@ the table was made of and the one pinned now. The rows and the new position are 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -66,10 +66,12 @@ def refresh_gold(
     locks: Path,
     dates: Collection[date | None] | None = None,
     rebuild: bool = False,
+    on_report: Callable[[GoldReport], None] = lambda _: None,
 ) -> list[GoldReport]:
     """Bring all models up to what silver holds, in their order (as `load_models` gives it).
 
     `dates` are computed again even where nothing changed; `rebuild` without dates means all.
+    `on_report` hears of each model when it is done, also where another one is refused later.
     A model DuckDB refuses does not keep the others from being refreshed, except those that read
     it. Raises `ContractError` at the end with every refusal, `LakeError` at once.
     """
@@ -84,11 +86,11 @@ def refresh_gold(
             continue
         try:
             with _locked(locks, model):
-                reports.append(
-                    _refresh_model(
-                        lake, model, models, contracts, scratch, frozenset(dates or ()), rebuild
-                    )
+                report = _refresh_model(
+                    lake, model, models, contracts, scratch, frozenset(dates or ()), rebuild
                 )
+            reports.append(report)
+            on_report(report)
         except ContractError as error:
             failed.add(model.name)
             problems.append(error.message)
@@ -108,6 +110,29 @@ def open_sources(
 ) -> list[ViewSource]:
     """Pin everything a model reads."""
     return [open_view(lake, ref, _empty_schema(ref, models, contracts)) for ref in model.reads]
+
+
+def gold_staleness(
+    lake: Lake, model: Model, models: Sequence[Model], contracts: Mapping[str, Contract]
+) -> str | None:
+    """Why a model's table is not what its inputs say now; None where it is.
+
+    Read from positions and logs alone; it does not run the model.
+    """
+    sources = open_sources(lake, model, models, contracts)
+    if model.reads and all(source.table is None for source in sources):
+        return None
+    gold = lake.open("gold", model.name)
+    if gold is None:
+        return "was never built"
+    position = read_position(gold, gold_recipe(model, sources))
+    if position is None:
+        return "was built by another version of the model, or of other tables"
+    for source in sources:
+        changed = _changed_files(lake, source, position)
+        if changed is None or changed:
+            return f"does not have the latest of {source.ref}"
+    return None
 
 
 def gold_schema(
@@ -234,14 +259,12 @@ class _Build:
         dates: set[date | None] = set(forced)
         months: set[date | None] = set()
         for source in self.sources:
-            if source.table is None or source.table.version == position[source.table.table_id]:
-                continue
-            files = self._changed_files(source, position[source.table.table_id])
+            files = _changed_files(self.lake, source, position)
             if files is None:
                 return None
             if source.has_dates:
                 dates.update(_dates(files, "event_date"))
-            elif self.model.grain == "month" and "event_month" in source.table.partition_columns:
+            elif self.model.grain == "month" and source.has_months:
                 months.update(_dates(files, "event_month"))
             elif files:
                 return None
@@ -250,18 +273,6 @@ class _Build:
         if self.model.grain == "month":
             return frozenset(months | {_month(day) for day in dates})
         return _spread(dates, range(self.model.lookback_days + 1))
-
-    def _changed_files(self, source: ViewSource, since: int) -> list[Mapping[str, object]] | None:
-        """The partitions of the files that came or went; None where it cannot be told."""
-        try:
-            table = self.lake.open(layer_behind(source.ref), source.ref.name, since)
-        except LakeError as error:
-            log.warning("input_version_gone", table=str(source.ref), error=error.message)
-            return None
-        before = ViewSource(source.ref, table, source.empty).files()
-        after = source.files()
-        old, new = {f.path for f in before}, {f.path for f in after}
-        return [f.partition for f in (*before, *after) if (f.path in old) != (f.path in new)]
 
     def _compute(
         self, duck: Connection, wanted: frozenset[date | None] | None
@@ -273,12 +284,7 @@ class _Build:
             only: dict[str, Collection[date | None]] | None = None
             if source.has_dates and inputs is not None:
                 only = {"event_date": inputs}
-            elif (
-                wanted is not None
-                and source.table is not None
-                and column == "event_month"
-                and "event_month" in source.table.partition_columns
-            ):
+            elif source.has_months and wanted is not None and column == "event_month":
                 only = {"event_month": wanted}
             mount_view(duck, source, columns_read=self.model.columns_read, only=only)
         kept = inputs if self.model.grain == "day" else wanted
@@ -295,6 +301,24 @@ class _Build:
             following = (month + timedelta(days=31)).replace(day=1)
             dates.update(month + timedelta(days=n) for n in range((following - month).days))
         return frozenset(dates)
+
+
+def _changed_files(
+    lake: Lake, source: ViewSource, position: Mapping[str, int]
+) -> list[Mapping[str, object]] | None:
+    """The partitions of the files that came or went in an input; None where it cannot be told."""
+    if source.table is None or source.table.version == position[source.table.table_id]:
+        return []
+    since = position[source.table.table_id]
+    try:
+        table = lake.open(layer_behind(source.ref), source.ref.name, since)
+    except LakeError as error:
+        log.warning("input_version_gone", table=str(source.ref), error=error.message)
+        return None
+    before = ViewSource(source.ref, table, source.empty).files()
+    after = source.files()
+    old, new = {f.path for f in before}, {f.path for f in after}
+    return [f.partition for f in (*before, *after) if (f.path in old) != (f.path in new)]
 
 
 def _dates(partitions: Iterable[Mapping[str, object]], column: str) -> set[date | None]:

@@ -54,6 +54,11 @@ class ViewSource:
         """Whether its rows lie in partitions by `event_date`."""
         return self.table is not None and "event_date" in self.table.partition_columns
 
+    @property
+    def has_months(self) -> bool:
+        """Whether its rows lie in partitions by `event_month`."""
+        return self.table is not None and "event_month" in self.table.partition_columns
+
     def files(self) -> list[DataFile]:
         """The files whose rows the view shows."""
         if self.table is None:
