@@ -69,6 +69,13 @@ class Intake:
         """The lanes that have to find their place."""
         return {p: lane for p, lane in self.lanes.items() if lane.phase is Phase.SEEKING}
 
+    def refetch(self) -> dict[int, int]:
+        """The offset each lane is to seek, where a fetch was lost; some look again instead."""
+        for partition, lane in self.lanes.items():
+            if lane.phase is Phase.CONFIRMING:
+                self.doubt(partition, "a fetch failed")
+        return {p: lane.cursor for p, lane in self.lanes.items() if lane.phase is Phase.READING}
+
     @property
     def is_settled(self) -> bool:
         """Whether nothing waits for a commit, and every lane has its place."""

@@ -53,6 +53,9 @@ class Membership(Protocol):
     async def records(self, records: Records) -> None:
         """These came; return when more may come."""
 
+    def fetch_failed(self) -> None:
+        """A fetch failed, and what it had brought may be lost."""
+
 
 class GroupSeat:
     """A member of the project's consumer group, from `join` to `leave`."""
@@ -68,7 +71,7 @@ class GroupSeat:
         self._on_failure = on_failure
         self._commit: asyncio.Task[None] | None = None
         session = config.settings.consume.session_timeout
-        self._errors = _SwallowedErrors(on_failure)
+        self._errors = _SwallowedErrors(member, on_failure)
         self._broker = KafkaBroker(
             bootstrap_servers,
             consumer_only=True,  # no producer, no admin client
@@ -178,7 +181,8 @@ class GroupSeat:
 class _SwallowedErrors:
     """FastStream's logger: the one place where it tells of the errors of its loop, and goes on."""
 
-    def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
+    def __init__(self, member: Membership, on_failure: Callable[[BaseException], None]) -> None:
+        self._member = member
         self._on_failure = on_failure
         self.in_a_row = 0
 
@@ -187,6 +191,7 @@ class _SwallowedErrors:
         if level < logging.ERROR:
             return
         log.error("kafka_error", message=str(message), error=str(exc_info))
+        self._member.fetch_failed()
         self.in_a_row += 1
         if self.in_a_row >= _MAX_ERRORS_IN_A_ROW:
             self._on_failure(

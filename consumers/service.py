@@ -117,6 +117,14 @@ class _ConsumeService:
             self._room.clear()
             await self._room.wait()
 
+    def fetch_failed(self) -> None:
+        """Fetch again what may have been lost with it."""
+        for topic, intake in self._intakes.items():
+            for partition, cursor in intake.refetch().items():
+                tp = TopicPartition(topic, partition)
+                if self._seat.is_assigned(tp):
+                    self._seat.seek(tp, cursor)
+
     def _hand_on(self, tp: TopicPartition, records: Sequence[ConsumerRecord], now: float) -> None:
         if self._closing:
             return
