@@ -1,0 +1,317 @@
+"""Files into spool and ledger; and both brought into agreement after one was lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from headrace.config import FileSource
+from headrace.errors import ConfigError, LedgerError
+from headrace.producers.delivery import DeliveryRow, DeliveryState, FrozenReading, RecordCount
+from headrace.producers.intake import Intake, Look, Taken, config_fingerprint
+from headrace.producers.ledger import Ledger
+from headrace.producers.reconcile import reconcile
+from headrace.producers.spool import Spool
+from headrace.stream import Stream
+from support.deliveries import BEGAN, identity
+
+SOURCE = FileSource(kind="files", path="inbox", stream="sales", settle=0)
+
+
+class Project:
+    """A project's inbox, ledger and spool, with a clock of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.inbox = root / "inbox"
+        self.inbox.mkdir(exist_ok=True)
+        self.now = BEGAN
+        self.spool = Spool(root / "spool")
+        self.ledger = Ledger(root / "ledger.db")
+        reconcile(self.ledger, self.spool)
+        self.intake = Intake(root, self.ledger, self.spool, lambda: self.now)
+
+    def drop(self, name: str, content: str) -> Path:
+        path = self.inbox / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        return path
+
+    def look(self, source: FileSource = SOURCE) -> Look:
+        return self.intake.look("sales", source, time.time_ns())
+
+    def take(self) -> Taken:
+        return self.intake.take("sales", SOURCE, self.look().ready)
+
+    def rows(self) -> list[DeliveryRow]:
+        return self.ledger.deliveries(list(DeliveryState))
+
+    def states(self) -> list[tuple[str, str]]:
+        return [(row.name, row.state.value) for row in self.rows()]
+
+    def restart(self) -> Project:
+        self.ledger.close()
+        return Project(self.root)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def test_a_file_is_taken_once(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    assert project.look().ready == ()
+    assert project.restart().look().ready == ()
+    (row,) = project.restart().rows()
+    assert (row.name, row.path, row.state, row.size_bytes) == (
+        "a.csv",
+        "inbox/a.csv",
+        "received",
+        1,
+    )
+    assert project.spool.payload("sales", row.delivery_id).read_text() == "A"
+
+
+def test_the_same_content_dropped_again_under_other_names_is_listed_and_not_taken(
+    project: Project,
+) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    project.drop("b.csv", "A")
+    project.drop("sub/c.csv", "A")
+    project.take()
+    assert project.states() == [
+        ("a.csv", "received"),
+        ("b.csv", "duplicate"),
+        ("sub/c.csv", "duplicate"),
+    ]
+    original = project.rows()[0].delivery_id
+    assert [row.duplicate_of for row in project.rows()] == [None, original, original]
+    assert len(list(project.spool.delivery_ids())) == 1
+    assert project.look().ready == ()
+
+
+def test_the_same_content_twice_in_one_look_is_accepted_once(project: Project) -> None:
+    for name in ("b.csv", "a.csv", "c.csv"):
+        project.drop(name, "A")
+    project.take()
+    assert project.states() == [
+        ("a.csv", "received"),
+        ("b.csv", "duplicate"),
+        ("c.csv", "duplicate"),
+    ]
+
+
+def test_a_b_a_under_one_name_are_three_deliveries(project: Project) -> None:
+    for content in "ABA":
+        project.drop("a.csv", content)
+        project.take()
+    assert project.states() == [("a.csv", "received")] * 3
+
+
+def test_a_touched_file_is_listed_once_as_a_duplicate(project: Project) -> None:
+    path = project.drop("a.csv", "A")
+    project.take()
+    os.utime(path, ns=(1, 1))
+    project.take()
+    assert project.states() == [("a.csv", "received"), ("a.csv", "duplicate")]
+    assert project.look().ready == ()
+
+
+def test_a_young_file_waits(project: Project) -> None:
+    project.drop("a.csv", "A")
+    patient = SOURCE.model_copy(update={"settle": 3_600.0})
+    look = project.look(patient)
+    assert (look.ready, [stat.name for stat in look.young]) == ((), ["a.csv"])
+
+
+def test_a_file_that_changed_since_it_was_seen_is_not_taken(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.drop("b.csv", "B")
+    seen = project.look().ready
+    project.drop("a.csv", "AA")
+    taken = project.intake.take("sales", SOURCE, seen)
+    assert [stat.name for stat in taken.changed] == ["a.csv"]
+    assert project.states() == [("b.csv", "received")]
+    project.take()
+    assert project.states() == [("b.csv", "received"), ("a.csv", "received")]
+
+
+def test_ids_increase_where_the_clock_stands_still_or_goes_back(project: Project) -> None:
+    for number in range(3):
+        project.drop("a.csv", str(number))
+        project.take()
+    project = project.restart()
+    project.now = BEGAN - timedelta(days=1)
+    project.drop("a.csv", "9")
+    project.take()
+    times = [row.received_at for row in project.rows()]
+    assert times == [BEGAN + timedelta(microseconds=n) for n in range(4)]
+    ids = [row.delivery_id for row in project.rows()]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 4
+
+
+def test_a_source_without_its_folder_says_how_to_make_it(project: Project) -> None:
+    project.inbox.rmdir()
+    with pytest.raises(ConfigError, match=r"sources\.sales\.path: there is no folder") as refused:
+        project.look()
+    assert refused.value.remedy is not None
+    assert refused.value.remedy.startswith(f"mkdir -p {project.inbox}")
+
+
+def test_a_moved_project_does_not_take_its_files_again(project: Project, tmp_path: Path) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    project.ledger.close()
+    moved = tmp_path.with_name(tmp_path.name + "-moved")
+    tmp_path.rename(moved)
+    assert Project(moved).look().ready == ()
+    moved.rename(tmp_path)
+
+
+def test_a_name_that_is_not_utf8_is_taken(project: Project) -> None:
+    path = os.fsencode(project.inbox) + b"/caf\xe9.csv"
+    try:
+        Path(os.fsdecode(path)).write_text("A")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    project.take()
+    assert project.states() == [("caf\\xe9.csv", "received")]
+    assert project.look().ready == ()
+
+
+# --- rejected
+
+
+def reject_all(project: Project, fingerprint: str = "config-1") -> None:
+    for row in project.ledger.deliveries((DeliveryState.RECEIVED,)):
+        project.ledger.reject(row.delivery_id, "not CSV", fingerprint)
+
+
+def test_a_rejected_file_stands_rejected_as_long_as_it_lies_there(project: Project) -> None:
+    path = project.drop("a.csv", "A")
+    project.take()
+    reject_all(project)
+    look = project.look()
+    assert (look.ready, [row.name for row in look.rejected]) == ((), ["a.csv"])
+    path.unlink()
+    assert project.look().rejected == ()
+
+
+def test_a_rejected_file_that_was_corrected_is_a_new_delivery(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    reject_all(project)
+    project.drop("a.csv", "B")
+    project.take()
+    assert project.states() == [("a.csv", "rejected"), ("a.csv", "received")]
+    assert project.look().rejected == ()
+
+
+def test_rejected_content_under_another_name_is_no_duplicate(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    reject_all(project)
+    project.drop("b.csv", "A")
+    project.take()
+    assert project.states() == [("a.csv", "rejected"), ("b.csv", "received")]
+
+
+def test_a_rejected_delivery_is_retried_under_its_own_id(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    reject_all(project)
+    (row,) = project.rows()
+    assert project.intake.retry(row)
+    assert [(r.delivery_id, r.state) for r in project.rows()] == [(row.delivery_id, "received")]
+
+
+def test_of_two_rejected_with_the_same_content_one_is_accepted_on_retry(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    reject_all(project)
+    project.drop("b.csv", "A")
+    project.take()
+    reject_all(project)
+    first, second = project.rows()
+    assert project.intake.retry(first)
+    assert not project.intake.retry(second)
+    assert project.states() == [("a.csv", "received"), ("b.csv", "duplicate")]
+    assert project.rows()[1].duplicate_of == first.delivery_id
+
+
+def test_the_fingerprint_changes_with_how_it_is_read_and_with_nothing_else() -> None:
+    stream = Stream.model_validate({"event_time": "When"})
+    before = config_fingerprint(SOURCE, stream)
+    for same in ({"path": "x"}, {"patterns": ("*.x",)}, {"settle": 9.0}):
+        assert config_fingerprint(SOURCE.model_copy(update=same), stream) == before
+    checked = stream.model_copy(update={"checks": {"x": "TRUE"}})
+    assert config_fingerprint(SOURCE, checked) == before
+    for other in ({"format": "csv"}, {"csv": SOURCE.csv.model_copy(update={"delimiter": ";"})}):
+        assert config_fingerprint(SOURCE.model_copy(update=other), stream) != before
+    for rule in ({"event_time": "Then"}, {"event_time": "When", "timezone": "Europe/London"}):
+        assert config_fingerprint(SOURCE, Stream.model_validate(rule)) != before
+
+
+# --- lost and found
+
+
+def test_a_lost_ledger_is_built_again_with_the_same_ids(project: Project) -> None:
+    frozen = FrozenReading("{}", 1)
+    for number, name in enumerate(("a.csv", "b.csv", "c.csv")):
+        project.drop(name, str(number))
+    project.take()
+    before = project.rows()
+    project.spool.freeze("sales", before[1].delivery_id, frozen)
+    project.spool.freeze("sales", before[2].delivery_id, frozen)
+    project.spool.counted("sales", before[2].delivery_id, RecordCount(5, 0))
+    ledger_id = project.ledger.ledger_id
+    project.ledger.close()
+    for file in project.root.glob("ledger.db*"):
+        file.unlink()
+
+    project = Project(project.root)
+    assert project.ledger.ledger_id == ledger_id
+    assert [row.delivery_id for row in project.rows()] == [row.delivery_id for row in before]
+    assert [row.state for row in project.rows()] == ["received", "publishing", "published"]
+    assert [row.received_at for row in project.rows()] == [row.received_at for row in before]
+    assert project.look().ready == ()
+
+
+def test_a_delivery_placed_right_before_a_crash_is_found(project: Project) -> None:
+    path = project.drop("a.csv", "A")
+    (stat,) = project.look().ready
+    one = identity(content=b"A")
+    draft = project.spool.draft("sales", path, project.intake._origin(stat))
+    project.spool.place(draft, one)
+    project = project.restart()
+    assert [(r.delivery_id, r.state) for r in project.rows()] == [(one.delivery_id, "received")]
+    project.now = datetime.min.replace(tzinfo=BEGAN.tzinfo)
+    project.drop("b.csv", "B")
+    project.take()
+    assert project.rows()[-1].received_at > one.received_at
+
+
+def test_a_spool_of_another_ledger_is_refused(project: Project, tmp_path: Path) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    project.spool.set_owner("somebody-else")
+    with pytest.raises(LedgerError, match="belongs to the ledger somebody-else"):
+        project.restart()
+
+
+def test_a_lost_spool_gets_a_new_one_of_the_same_ledger(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    shutil.rmtree(project.spool.root)
+    project = project.restart()
+    assert project.spool.owner() == project.ledger.ledger_id
+    assert project.states() == [("a.csv", "received")]
