@@ -84,3 +84,11 @@ class Project:
 
         with run_query(self.catalog, query, scratch=self.config.paths.scratch) as result:
             return result.read_all()
+
+
+def open_project(path: Path) -> Project:
+    """A command's project: logs are set up, warnings and worse to stderr."""
+    from headrace.logs import configure_logs
+
+    configure_logs()
+    return Project(path)

@@ -29,13 +29,13 @@ def command(folder: Path) -> None:
     from headrace.cli.new_project import copy_example
     from headrace.cli.output import print_table
     from headrace.cli.progress import pass_progress
-    from headrace.cli.project import Project
+    from headrace.cli.project import open_project
     from headrace.cli.run_report import print_report
 
     if not (folder / "headrace.toml").exists():
         copy_example("retail", folder)
         click.echo(f"made a project in {folder}: six daily CSV exports of a gift shop")
-    project = Project(folder)
+    project = open_project(folder)
     with pass_progress() as progress:
         report = project.run(progress=progress)
     print_report(project, report)

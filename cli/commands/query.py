@@ -44,12 +44,12 @@ def command(
     Tables that are not built yet answer empty, with their columns. A table shows the first 100
     rows; the other formats give all of them.
     """
-    from headrace.cli.project import Project
+    from headrace.cli.project import open_project
     from headrace.cli.result_format import WRITERS, write_table
     from headrace.errors import UsageError
     from headrace.lakehouse.query import run_query
 
-    opened = Project(project)
+    opened = open_project(project)
     kind = "json" if as_json else format_
     if kind == "parquet" and output is None and sys.stdout.isatty():
         raise UsageError(

@@ -32,11 +32,11 @@ def command(project: Path, source: str | None, as_json: bool) -> None:
     """
     from headrace.cli.output import print_json
     from headrace.cli.progress import pass_progress
-    from headrace.cli.project import Project
+    from headrace.cli.project import open_project
     from headrace.cli.run_report import print_report, report_document
 
     signal.signal(signal.SIGTERM, _as_interrupt)
-    opened = Project(project)
+    opened = open_project(project)
     with pass_progress() as progress:
         report = opened.run(source=source, progress=progress)
     if as_json:
