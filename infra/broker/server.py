@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from headrace.infra.broker.admin_api import AdminApi
-from headrace.infra.broker.call import Call
+from headrace.infra.broker.arrivals import Arrivals
+from headrace.infra.broker.call import Call, Handler
+from headrace.infra.broker.cluster_api import ClusterApi
 from headrace.infra.broker.connection import Connection
-from headrace.infra.broker.data_api import DataApi
+from headrace.infra.broker.coordinator import GroupCoordinator
 from headrace.infra.broker.durability import Durability
 from headrace.infra.broker.errors import BrokerStartError, DataFolderLostError
+from headrace.infra.broker.fetch_api import FetchApi
 from headrace.infra.broker.folder import DataFolder
+from headrace.infra.broker.group_admin_api import GroupAdminApi
 from headrace.infra.broker.group_api import GroupApi
 from headrace.infra.broker.offsets import GroupOffsets
+from headrace.infra.broker.offsets_api import OffsetsApi
+from headrace.infra.broker.produce_api import ProduceApi
 from headrace.infra.broker.producer_ids import ProducerIds
 from headrace.infra.broker.settings import BrokerSettings
 from headrace.infra.broker.topics import Topic, Topics
+from headrace.infra.broker.topics_api import TopicsApi
 from headrace.infra.broker.wire import ProtocolError
 
 if TYPE_CHECKING:
@@ -54,20 +60,27 @@ class BrokerServer:
         self._topics = Topics(self._folder.topics, self.settings)
         self._offsets = GroupOffsets(self._folder.offsets)
         self._durability = Durability(self.settings.fsync)
-        self._data = DataApi(
-            self._folder,
-            self._topics,
-            ProducerIds(self._folder.producer_ids),
-            self._durability,
-            self.settings,
-        )
-        self._groups = GroupApi(self._folder, self._topics, self._offsets, self.settings)
-        self._admin = AdminApi(self._folder, self._topics, self.settings, self._topic_deleted)
-        self._handlers = self._data.routes() | self._groups.routes() | self._admin.routes()
+        self._arrivals = Arrivals()
+        self._coordinator = GroupCoordinator(self.settings)
+        self._handlers = self._routes()
         self._listener: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._watcher: asyncio.Task[None] | None = None
         self._failed: asyncio.Future[None] | None = None
+
+    def _routes(self) -> dict[int, Handler]:
+        folder, topics, settings = self._folder, self._topics, self.settings
+        ids = ProducerIds(folder.producer_ids)
+        apis = (
+            ProduceApi(folder, topics, ids, self._durability, self._arrivals, settings),
+            FetchApi(topics, self._arrivals, settings),
+            GroupApi(self._coordinator, settings),
+            OffsetsApi(folder, topics, self._offsets, self._coordinator, settings),
+            GroupAdminApi(self._offsets, self._coordinator),
+            ClusterApi(folder, topics, settings),
+            TopicsApi(folder, topics, settings, self._topic_deleted),
+        )
+        return {key: handler for api in apis for key, handler in api.routes().items()}
 
     @property
     def bootstrap_servers(self) -> str:
@@ -141,7 +154,7 @@ class BrokerServer:
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        self._groups.close()
+        self._coordinator.close()
         await self._durability.close()
         if self._failed is not None:
             self._failed.cancel()
@@ -198,8 +211,8 @@ class BrokerServer:
 
     def _topic_deleted(self, topic: Topic) -> None:
         for log in topic.logs:
-            self._data.wake(log)
-        self._groups.forget_topic(topic.name)
+            self._arrivals.wake(log)
+        self._offsets.forget_topic(topic.name)
 
     def _advertised_host(self, reached_at: str) -> str:
         if self.settings.advertised_host is not None:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kio.schema.errors import ErrorCode
 
-from headrace.infra.broker.groups import Answer, Group, GroupState, Join, Joined, Synced
+from headrace.infra.broker.group_member import Answer, GroupState, Join, Joined, Synced
+from headrace.infra.broker.groups import Group
 
 
 @dataclass

@@ -96,6 +96,9 @@ async def ask(port: int, key: int, version: int, body: bytes | None = None) -> t
     answer_head, position = entity_reader(response_schema.__header_schema__)(answer, 0)
     assert answer_head.correlation_id == 77
     response, length = entity_reader(response_schema)(answer, position)
+    again = io.BytesIO()
+    entity_writer(response_schema)(again, response)
+    assert again.getvalue() == answer[position:], "what the schema alone would write"
     return response, answer[position + length :]
 
 

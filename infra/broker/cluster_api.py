@@ -1,16 +1,10 @@
-"""Metadata, topics, configs and the cluster itself."""
+"""ApiVersions, Metadata, DescribeCluster and DescribeConfigs: what the broker says of itself."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from kio.schema.api_versions.v4.response import ApiVersion, ApiVersionsResponse
-from kio.schema.create_topics.v7.response import (
-    CreatableTopicConfigs,
-    CreatableTopicResult,
-    CreateTopicsResponse,
-)
-from kio.schema.delete_topics.v6.response import DeletableTopicResult, DeleteTopicsResponse
 from kio.schema.describe_cluster.v2.response import (
     DescribeClusterBroker,
     DescribeClusterResponse,
@@ -36,12 +30,9 @@ from headrace.infra.broker.errors import RequestRefusedError
 from headrace.infra.broker.wire import APIS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from uuid import UUID
 
     from kio.schema.api_versions.v4.request import ApiVersionsRequest
-    from kio.schema.create_topics.v7.request import CreatableTopic, CreateTopicsRequest
-    from kio.schema.delete_topics.v6.request import DeleteTopicsRequest, DeleteTopicState
     from kio.schema.describe_cluster.v2.request import DescribeClusterRequest
     from kio.schema.describe_configs.v4.request import (
         DescribeConfigsRequest,
@@ -58,28 +49,19 @@ _BROKER: Final = 4
 _BROKERS_ENDPOINT: Final = 1
 
 
-class AdminApi:
-    """Handlers over the set of topics. `on_deleted` hears of each topic that is gone."""
+class ClusterApi:
+    """Handlers that describe the node, its topics and its settings."""
 
-    def __init__(
-        self,
-        folder: DataFolder,
-        topics: Topics,
-        settings: BrokerSettings,
-        on_deleted: Callable[[Topic], None],
-    ) -> None:
+    def __init__(self, folder: DataFolder, topics: Topics, settings: BrokerSettings) -> None:
         self._folder = folder
         self._topics = topics
         self._settings = settings
-        self._on_deleted = on_deleted
 
     def routes(self) -> dict[int, Handler]:
         """The handlers by API key."""
         return {
             3: self.metadata,
             18: self.api_versions,
-            19: self.create_topics,
-            20: self.delete_topics,
             32: self.describe_configs,
             60: self.describe_cluster,
         }
@@ -101,8 +83,6 @@ class AdminApi:
             ),
             throttle_time=NO_THROTTLE,
         )
-
-    # -- metadata ---------------------------------------------------------------------------
 
     async def metadata(self, request: MetadataRequest, call: Call) -> MetadataResponse:
         """The node and the topics asked for, or all; may create what is missing."""
@@ -144,94 +124,6 @@ class AdminApi:
             return _described(self._topics.create(name, -1))
         except RequestRefusedError as refused:
             return _missing(name, None, refused.code)
-
-    # -- topics -----------------------------------------------------------------------------
-
-    async def create_topics(
-        self, request: CreateTopicsRequest, _call: Call
-    ) -> CreateTopicsResponse:
-        """Make topics; one node, so a replication factor of 1."""
-        names = [asked.name for asked in request.topics]
-        results = []
-        for asked in request.topics:
-            try:
-                _require_once(asked.name, names)
-                results.append(self._create(asked, validate_only=request.validate_only))
-            except RequestRefusedError as refused:
-                results.append(
-                    CreatableTopicResult(
-                        name=asked.name,
-                        topic_id=None,
-                        error_code=refused.code,
-                        error_message=refused.message,
-                        configs=None,
-                    )
-                )
-        return CreateTopicsResponse(throttle_time=NO_THROTTLE, topics=tuple(results))
-
-    def _create(self, asked: CreatableTopic, *, validate_only: bool) -> CreatableTopicResult:
-        partitions = _partitions_asked(asked)
-        if asked.replication_factor not in {-1, 1} and not asked.assignments:
-            raise RequestRefusedError(
-                ErrorCode.invalid_replication_factor,
-                f"replication factor {asked.replication_factor} found, 1 expected: "
-                "the embedded broker is one node",
-            )
-        known = {config.name for config in topic_configs(self._settings)}
-        for config in asked.configs:
-            if config.name not in known:
-                raise RequestRefusedError(
-                    ErrorCode.invalid_config, f"unknown topic config {config.name}"
-                )
-        count, topic_id = self._topics.check_new(asked.name, partitions), None
-        if not validate_only:
-            self._folder.check_in_place()
-            topic_id = self._topics.create(asked.name, partitions).topic_id
-        return CreatableTopicResult(
-            name=asked.name,
-            topic_id=topic_id,
-            error_code=ErrorCode.none,
-            error_message=None,
-            num_partitions=i32(count),
-            replication_factor=i16(1),
-            configs=tuple(
-                CreatableTopicConfigs(
-                    name=config.name,
-                    value=config.value,
-                    read_only=True,
-                    config_source=i8(config.source),
-                    is_sensitive=False,
-                )
-                for config in topic_configs(self._settings)
-            ),
-        )
-
-    async def delete_topics(
-        self, request: DeleteTopicsRequest, _call: Call
-    ) -> DeleteTopicsResponse:
-        """Remove topics, their data, and what groups have committed in them."""
-        results = tuple(self._delete(asked) for asked in request.topics)
-        return DeleteTopicsResponse(throttle_time=NO_THROTTLE, responses=results)
-
-    def _delete(self, asked: DeleteTopicState) -> DeletableTopicResult:
-        name, message, code = asked.name, None, ErrorCode.none
-        try:
-            name = name or self._name_of(asked.topic_id)
-            self._folder.check_in_place()
-            self._on_deleted(self._topics.delete(name))
-        except RequestRefusedError as refused:
-            code, message = refused.code, refused.message
-        return DeletableTopicResult(
-            name=name, topic_id=asked.topic_id, error_code=code, error_message=message
-        )
-
-    def _name_of(self, topic_id: UUID | None) -> TopicName:
-        topic = self._topics.by_id(topic_id) if topic_id is not None else None
-        if topic is None:
-            raise RequestRefusedError(ErrorCode.unknown_topic_id, "no topic has this id")
-        return TopicName(topic.name)
-
-    # -- configs and cluster ----------------------------------------------------------------
 
     async def describe_configs(
         self, request: DescribeConfigsRequest, _call: Call
@@ -315,23 +207,3 @@ def _missing(
     name: TopicName | None, topic_id: UUID | None, code: ErrorCode
 ) -> MetadataResponseTopic:
     return MetadataResponseTopic(error_code=code, name=name, topic_id=topic_id, partitions=())
-
-
-def _require_once(name: str, names: list[TopicName]) -> None:
-    if names.count(TopicName(name)) > 1:
-        raise RequestRefusedError(
-            ErrorCode.invalid_request, f"{name} is named twice in one request"
-        )
-
-
-def _partitions_asked(asked: CreatableTopic) -> int:
-    """The number of topic partitions, given as such or by assigning each to this node."""
-    if not asked.assignments:
-        return asked.num_partitions
-    indexes = sorted(assignment.partition_index for assignment in asked.assignments)
-    nodes = {node for assignment in asked.assignments for node in assignment.broker_ids}
-    if indexes != list(range(len(indexes))) or nodes != {NODE_ID}:
-        raise RequestRefusedError(
-            ErrorCode.invalid_replica_assignment, f"node {NODE_ID} is the only one"
-        )
-    return len(indexes)
