@@ -11,6 +11,7 @@ from typing import Final
 from headrace.producers.files.csv_grammar import BrokenRow, Dialect, RowGrammar
 
 _SAMPLE_ROWS: Final = 100
+_QUOTE_BYTES: Final = 16_000
 # In the order of preference where a sample fits several equally well.
 _DELIMITERS: Final = (",", ";", "\t", "|", ":")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)*|[.,]\d+)([eE][+-]?\d+)?\s*%?\Z")
@@ -61,6 +62,7 @@ def find_newline(data: bytes) -> str:
 
 def find_quote(data: bytes) -> str:
     """A single quote where fields stand between such and next to none between double ones."""
+    data = data[:_QUOTE_BYTES]
     single = min(_at_fields(data, b"'"))
     double = min(_at_fields(data, b'"'))
     return "'" if single > 2 * double and single >= 2 else '"'

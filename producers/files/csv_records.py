@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Generator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.csv_grammar import CANONICAL, Dialect, RowGrammar
 from headrace.producers.files.csv_segments import Segment, SegmentReader
+from headrace.producers.files.database import connect, literal
 from headrace.producers.files.reading import Reading
 from headrace.producers.files.unreadable import UnreadableLog
 
@@ -61,9 +61,9 @@ def read_csv_batches(
 class _Converter:
     def __init__(self, columns: Sequence[str], time_column: int | None, folder: Path) -> None:
         self._folder = folder
-        self._connection = _connection().cursor()
+        self._connection = connect()
         self._segments = 0
-        fields = ", ".join(f"{_literal(name)}, c{i}" for i, name in enumerate(columns))
+        fields = ", ".join(f"{literal(name)}, c{i}" for i, name in enumerate(columns))
         time = "" if time_column is None else f", c{time_column} AS time"
         self._select = f"SELECT json_object({fields})::VARCHAR AS record{time} FROM read_csv("  # noqa: S608
         types = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(columns)))
@@ -99,27 +99,10 @@ class _Converter:
         path.write_bytes(data)
         try:
             return self._connection.execute(
-                f"{self._select}{_literal(str(path))}, {self._options}"
-                f" delim = {_literal(dialect.delimiter)}, quote = {_literal(dialect.quote)},"
-                f" escape = {_literal(dialect.escape)}, compression = 'none', parallel = false,"
+                f"{self._select}{literal(str(path))}, {self._options}"
+                f" delim = {literal(dialect.delimiter)}, quote = {literal(dialect.quote)},"
+                f" escape = {literal(dialect.escape)}, compression = 'none', parallel = false,"
                 " strict_mode = true, hive_partitioning = false)"
             ).to_arrow_table()
         finally:
             path.unlink()
-
-
-@lru_cache(maxsize=1)
-def _connection() -> duckdb.DuckDBPyConnection:
-    """One in-memory database a process: opening one costs more than reading a small file."""
-    return duckdb.connect(
-        config={
-            # One thread keeps rows in order and leaves the other cores to who publishes.
-            "threads": 1,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        }
-    )
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
