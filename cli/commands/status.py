@@ -1,0 +1,92 @@
+"""`headrace status`: what runs, how much there is, how fresh it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from headrace.cli.options import json_option, project_option
+
+
+@click.command(name="status", epilog="Example: headrace status --json")
+@json_option
+@project_option
+def command(project: Path, as_json: bool) -> None:
+    """Show the running roles, and of each stream its rows, lag and freshness.
+
+    The lag counts records that deliveries hold and bronze does not have yet; the freshness is
+    the time since the newest record landed.
+    """
+    from headrace.cli.output import cell, print_json, print_table
+    from headrace.cli.project import open_project
+    from headrace.infra.services import running_services
+    from headrace.lakehouse.freshness import stream_freshness
+    from headrace.producers.delivery import ACCEPTED_STATES, DeliveryState
+    from headrace.producers.ledger import list_deliveries
+
+    opened = open_project(project)
+    services = running_services(opened.config.paths.services)
+    outstanding: dict[str, int] = {}
+    for row in list_deliveries(opened.config.paths.ledger):
+        if row.state in ACCEPTED_STATES and row.state != DeliveryState.LANDED:
+            outstanding[row.stream] = outstanding.get(row.stream, 0) + (row.records or 0)
+    now = datetime.now(UTC)
+    streams = [
+        {
+            "stream": fresh.stream,
+            "bronze_rows": fresh.bronze_rows,
+            "silver_rows": fresh.silver_rows,
+            "quarantine_rows": fresh.quarantine_rows,
+            "duplicate_rows": fresh.duplicate_rows,
+            "lag": outstanding.get(fresh.stream, 0),
+            "freshness_seconds": None
+            if fresh.last_ingested_at is None
+            else round((now - fresh.last_ingested_at).total_seconds(), 1),
+            "silver_is_fresh": fresh.silver_is_fresh,
+        }
+        for fresh in stream_freshness(opened.catalog)
+    ]
+    if as_json:
+        print_json({"services": [asdict(service) for service in services], "streams": streams})
+        return
+    if services:
+        print_table(
+            ["role", "pid", "port", "state"],
+            [(service.role, service.pid, service.port, service.state) for service in services],
+            right=frozenset({1, 2}),
+        )
+        click.echo()
+    else:
+        click.echo("no roles are running\n")
+    shown = ("stream", "bronze_rows", "silver_rows", "quarantine_rows", "lag", "freshness_seconds")
+    print_table(
+        ["stream", "bronze", "silver", "quarantine", "lag", "last landed"],
+        [
+            [
+                *(
+                    f"{row[name]:,}" if isinstance(row[name], int) else row[name]
+                    for name in shown[:5]
+                ),
+                _ago(row["freshness_seconds"]),
+            ]
+            for row in streams
+        ],
+        right=frozenset(range(1, 5)),
+    )
+    for row in streams:
+        if row["silver_is_fresh"] is False:
+            click.echo(f"silver.{cell(row['stream'])} is behind bronze: headrace run")
+        if row["silver_is_fresh"] is None:
+            click.echo(f"{row['stream']} has no contract: headrace contract infer {row['stream']}")
+
+
+def _ago(seconds: object) -> str:
+    if not isinstance(seconds, float):
+        return "never"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
