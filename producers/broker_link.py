@@ -148,10 +148,17 @@ class BrokerLink:
             reader = AIOKafkaConsumer(
                 bootstrap_servers=self.bootstrap_servers,
                 group_id=None,
+                # "earliest" would answer with another record where the wanted one is gone
                 auto_offset_reset="none",
                 enable_auto_commit=False,
+                fetch_max_wait_ms=100,
+                max_partition_fetch_bytes=64 * 1024,
             )
-            await reader.start()
+            try:
+                await reader.start()
+            except BaseException:
+                await reader.stop()
+                raise
             self._reader = reader
         reader = self._reader
         reader.assign([place])

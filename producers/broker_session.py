@@ -13,7 +13,7 @@ from headrace.producers.broker_link import BrokerLink
 
 log = structlog.get_logger("produce")
 
-_CONNECT_PATIENCE_SECONDS: Final = 30.0
+CONNECT_PATIENCE_SECONDS: Final = 30.0
 _LOSSES_WITHOUT_PROGRESS: Final = 5
 _FIRST_PAUSE_SECONDS: Final = 0.1
 
@@ -25,19 +25,16 @@ class BrokerSession:
         self,
         make_link: Callable[[], BrokerLink],
         topics: Collection[str],
-        *,
-        patience_seconds: float = _CONNECT_PATIENCE_SECONDS,
     ) -> None:
         self._make_link = make_link
         self._topics = topics
-        self._patience = patience_seconds
         self._renewing = asyncio.Lock()
         self._losses = 0
         self.link = make_link()
 
     async def open(self) -> None:
         """Connect; raises `BrokerError` where the broker cannot be reached."""
-        await self.link.connect(self._topics, self._patience)
+        await self.link.connect(self._topics, CONNECT_PATIENCE_SECONDS)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -63,4 +60,4 @@ class BrokerSession:
             await lost.close()
             await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2**self._losses)
             self.link = self._make_link()
-            await self.link.connect(self._topics, self._patience)
+            await self.link.connect(self._topics, CONNECT_PATIENCE_SECONDS)
