@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from kio.schema.errors import ErrorCode
 from kio.schema.fetch.v12.response import (
     FetchableTopicResponse,
@@ -15,7 +16,7 @@ from kio.schema.list_offsets.v9.response import (
     ListOffsetsResponse,
     ListOffsetsTopicResponse,
 )
-from kio.static.primitive import Records, i64
+from kio.static.primitive import Records, i32, i64
 
 from headrace.infra.broker.call import LEADER_EPOCH, NO_THROTTLE, Call, Handler
 from headrace.infra.broker.errors import RequestRefusedError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from headrace.infra.broker.settings import BrokerSettings
     from headrace.infra.broker.topics import Topics
 
+_log = structlog.get_logger("broker")
 _LATEST: Final = -1
 _EARLIEST: Final = -2
 _MAX_TIMESTAMP: Final = -3
@@ -88,18 +90,13 @@ class FetchApi:
         try:
             log = self._topics.log(topic, asked.partition)
             _require_in_log(log, asked.fetch_offset)
+            most = max(min(left, asked.partition_max_bytes), 0)
+            records = log.read(asked.fetch_offset, most, at_least_one=first)
         except RequestRefusedError as refused:
-            return PartitionData(
-                partition_index=asked.partition,
-                error_code=refused.code,
-                high_watermark=i64(-1),
-                aborted_transactions=(),
-                records=Records(b""),
-            )
-        most = min(left, asked.partition_max_bytes)
-        records = b""
-        if asked.fetch_offset < log.next_offset and (first or most > 0):
-            records = log.read(asked.fetch_offset, max(most, 0), at_least_one=first)
+            return _no_records(asked.partition, refused.code)
+        except OSError as error:
+            _log.error("fetch failed", topic=topic, partition=asked.partition, reason=str(error))
+            return _no_records(asked.partition, ErrorCode.kafka_storage_error)
         return PartitionData(
             partition_index=asked.partition,
             error_code=ErrorCode.none,
@@ -129,6 +126,11 @@ class FetchApi:
             return ListOffsetsPartitionResponse(
                 partition_index=asked.partition_index, error_code=refused.code
             )
+        except OSError as error:
+            _log.error("look-up failed", topic=topic, reason=str(error))
+            return ListOffsetsPartitionResponse(
+                partition_index=asked.partition_index, error_code=ErrorCode.kafka_storage_error
+            )
         return ListOffsetsPartitionResponse(
             partition_index=asked.partition_index,
             error_code=ErrorCode.none,
@@ -136,6 +138,16 @@ class FetchApi:
             offset=i64(offset),
             leader_epoch=LEADER_EPOCH,
         )
+
+
+def _no_records(partition: i32, code: ErrorCode) -> PartitionData:
+    return PartitionData(
+        partition_index=partition,
+        error_code=code,
+        high_watermark=i64(-1),
+        aborted_transactions=(),
+        records=Records(b""),
+    )
 
 
 def _require_in_log(log: PartitionLog, offset: int) -> None:

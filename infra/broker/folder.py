@@ -45,6 +45,8 @@ class DataFolder:
         self.cluster_id = ""
         self._lock = FileLock(path / "broker.lock", timeout=0)
         self._meta_inode = -1
+        self.losses: list[str] = []
+        """What `open` found missing that a cluster of this identity has had."""
 
     @property
     def topics(self) -> Path:
@@ -90,6 +92,8 @@ class DataFolder:
                 self._write_identity()
             else:
                 self.cluster_id = known
+                if not self.topics.is_dir():
+                    self.losses.append(f"{self.topics} is gone")
             self._meta_inode = self._meta.stat().st_ino
             self.topics.mkdir(exist_ok=True)
             sync_directory(self.path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 from kio.schema.delete_groups.v2.response import DeletableGroupResult, DeleteGroupsResponse
@@ -17,7 +17,7 @@ from kio.schema.types import GroupId
 
 from headrace.infra.broker.call import NO_THROTTLE, Call, Handler
 from headrace.infra.broker.group_member import GroupState
-from headrace.infra.broker.offsets import Committed, GroupOffsets
+from headrace.infra.broker.offsets import GroupOffsets
 
 if TYPE_CHECKING:
     from kio.schema.delete_groups.v2.request import DeleteGroupsRequest
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from headrace.infra.broker.coordinator import GroupCoordinator
 
 _log = structlog.get_logger("broker")
-_GROUP_KEY: Final = 0
-_KNOWN_ID_SINCE: Final = 4
-_NULL_PROTOCOL_SINCE: Final = 7
-_NO_OFFSET: Final = Committed(-1, "")
 
 
 class GroupAdminApi:

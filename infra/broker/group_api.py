@@ -16,7 +16,6 @@ from kio.static.primitive import i32
 
 from headrace.infra.broker.call import NO_THROTTLE, NODE_ID, Call, Handler
 from headrace.infra.broker.group_member import Join, Joined, Synced
-from headrace.infra.broker.offsets import Committed
 
 if TYPE_CHECKING:
     from kio.schema.find_coordinator.v6.request import FindCoordinatorRequest
@@ -32,7 +31,6 @@ _log = structlog.get_logger("broker")
 _GROUP_KEY: Final = 0
 _KNOWN_ID_SINCE: Final = 4
 _NULL_PROTOCOL_SINCE: Final = 7
-_NO_OFFSET: Final = Committed(-1, "")
 
 
 class GroupApi:

@@ -120,7 +120,7 @@ class PartitionLog:
         `start_offset` and `next_offset`; at the end the answer is empty.
         """
         segment = self._segment_of(offset)
-        if offset >= segment.next_offset:
+        if offset >= segment.next_offset or (max_bytes <= 0 and not at_least_one):
             return b""
         fd = self._open_for_reading(segment)
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -85,14 +86,17 @@ class GroupOffsets:
         for group in self.groups:
             self.forget(group, [place for place in self._groups[group] if place[0] == topic])
 
-    def flush(self) -> None:
-        """Bring the file to the disk."""
-        if self._fd >= 0:
-            os.fsync(self._fd)
+    def keep_only(self, topics: set[str]) -> None:
+        """Take back what was committed in any other topic. Raises OSError."""
+        held = {topic for places in self._groups.values() for topic, _ in places}
+        for topic in held - topics:
+            self.forget_topic(topic)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Bring the file to the disk, as far as that goes, and let go of it."""
         if self._fd >= 0:
+            with suppress(OSError):
+                os.fsync(self._fd)
             os.close(self._fd)
             self._fd = -1
 

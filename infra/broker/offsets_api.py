@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from headrace.infra.broker.topics import Topics
 
 _log = structlog.get_logger("broker")
-_GROUP_KEY: Final = 0
-_KNOWN_ID_SINCE: Final = 4
-_NULL_PROTOCOL_SINCE: Final = 7
 _NO_OFFSET: Final = Committed(-1, "")
 
 

@@ -8,6 +8,7 @@ one before it is set aside, never removed.
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("broker")
 _START: Final = "log-start"
+_NAME: Final = re.compile(rf"\d{{20}}{re.escape(SUFFIX)}")
 
 
 @dataclass(slots=True)
@@ -72,7 +74,7 @@ def recover_segments(folder: Path, index_interval_bytes: int) -> Recovered:
 
 def _segment_bases(folder: Path) -> list[int]:
     """First offsets of the segments; empty ones before the last were begun and never used."""
-    bases = sorted(int(path.stem) for path in folder.glob(f"*{SUFFIX}"))
+    bases = sorted(int(path.stem) for path in folder.iterdir() if _NAME.fullmatch(path.name))
     for base in bases[:-1]:
         path = folder / segment_name(base)
         if path.stat().st_size == 0:

@@ -6,6 +6,7 @@ The file's name is the offset of its first record. The index is sparse and in me
 
 from __future__ import annotations
 
+import errno
 import os
 from array import array
 from bisect import bisect_left, bisect_right
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".log"
 _SCAN_BYTES: Final = 8 * 1024 * 1024
+_PEEK_BYTES: Final = 16 * 1024
 NO_TIMESTAMP: Final = -1
 
 
@@ -83,7 +85,9 @@ def find_batch(
 ) -> tuple[int, BatchHeader] | None:
     """Position and header of the first batch from `position` on that is `wanted`."""
     while position + HEADER_BYTES <= segment.size:
-        head = os.pread(fd, segment.index_interval_bytes, position)
+        head = os.pread(fd, _PEEK_BYTES, position)
+        if len(head) < HEADER_BYTES:
+            raise OSError(errno.EIO, f"{segment.path} is shorter than it was")
         step = 0
         while step + HEADER_BYTES <= len(head):
             header = read_header(head, step)

@@ -24,7 +24,7 @@ from headrace.infra.broker.offsets_api import OffsetsApi
 from headrace.infra.broker.produce_api import ProduceApi
 from headrace.infra.broker.producer_ids import ProducerIds
 from headrace.infra.broker.settings import BrokerSettings
-from headrace.infra.broker.topics import Topic, Topics
+from headrace.infra.broker.topics import Topics
 from headrace.infra.broker.topics_api import TopicsApi
 from headrace.infra.broker.wire import ProtocolError
 
@@ -78,7 +78,7 @@ class BrokerServer:
             OffsetsApi(folder, topics, self._offsets, self._coordinator, settings),
             GroupAdminApi(self._offsets, self._coordinator),
             ClusterApi(folder, topics, settings),
-            TopicsApi(folder, topics, settings, self._topic_deleted),
+            TopicsApi(folder, topics, self._offsets, self._arrivals, settings),
         )
         return {key: handler for api in apis for key, handler in api.routes().items()}
 
@@ -108,10 +108,11 @@ class BrokerServer:
         """Recover what is on disk and listen."""
         try:
             self._folder.open()
-            losses = self._topics.open()
+            losses = self._folder.losses + self._topics.open()
             if losses:
                 self._folder.renew_identity(losses)
             self._offsets.open()
+            self._offsets.keep_only({topic.name for topic in self._topics})
         except OSError as error:
             self._close_files()
             raise BrokerStartError(
@@ -163,7 +164,6 @@ class BrokerServer:
 
     def _close_files(self) -> None:
         self._topics.close()
-        self._offsets.flush()
         self._offsets.close()
         self._folder.close()
 
@@ -208,11 +208,6 @@ class BrokerServer:
             self._listener.close()
         for task in self._connections:
             task.cancel()
-
-    def _topic_deleted(self, topic: Topic) -> None:
-        for log in topic.logs:
-            self._arrivals.wake(log)
-        self._offsets.forget_topic(topic.name)
 
     def _advertised_host(self, reached_at: str) -> str:
         if self.settings.advertised_host is not None:

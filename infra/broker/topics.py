@@ -74,7 +74,10 @@ class Topics:
         """Flush and close every log."""
         for topic in self:
             for log in topic.logs:
-                log.sync_job()()
+                try:
+                    log.sync_job()()
+                except OSError as error:
+                    _log.error("log not flushed", folder=str(log.folder), reason=str(error))
                 log.close()
 
     def get(self, name: str) -> Topic | None:

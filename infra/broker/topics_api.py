@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from kio.schema.create_topics.v7.response import (
     CreatableTopicConfigs,
@@ -19,35 +19,34 @@ from headrace.infra.broker.configs import topic_configs
 from headrace.infra.broker.errors import RequestRefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from uuid import UUID
 
     from kio.schema.create_topics.v7.request import CreatableTopic, CreateTopicsRequest
     from kio.schema.delete_topics.v6.request import DeleteTopicsRequest, DeleteTopicState
 
+    from headrace.infra.broker.arrivals import Arrivals
     from headrace.infra.broker.folder import DataFolder
+    from headrace.infra.broker.offsets import GroupOffsets
     from headrace.infra.broker.settings import BrokerSettings
-    from headrace.infra.broker.topics import Topic, Topics
-
-_TOPIC: Final = 2
-_BROKER: Final = 4
-_BROKERS_ENDPOINT: Final = 1
+    from headrace.infra.broker.topics import Topics
 
 
 class TopicsApi:
-    """Handlers over the set of topics. `on_deleted` hears of each topic that is gone."""
+    """Handlers that make and remove topics."""
 
     def __init__(
         self,
         folder: DataFolder,
         topics: Topics,
+        offsets: GroupOffsets,
+        arrivals: Arrivals,
         settings: BrokerSettings,
-        on_deleted: Callable[[Topic], None],
     ) -> None:
         self._folder = folder
         self._topics = topics
+        self._offsets = offsets
+        self._arrivals = arrivals
         self._settings = settings
-        self._on_deleted = on_deleted
 
     def routes(self) -> dict[int, Handler]:
         """The handlers by API key."""
@@ -83,11 +82,13 @@ class TopicsApi:
                 f"replication factor {asked.replication_factor} found, 1 expected: "
                 "the embedded broker is one node",
             )
-        known = {config.name for config in topic_configs(self._settings)}
+        given = {config.name: config.value for config in topic_configs(self._settings)}
         for config in asked.configs:
-            if config.name not in known:
+            if config.value != given.get(config.name):
                 raise RequestRefusedError(
-                    ErrorCode.invalid_config, f"unknown topic config {config.name}"
+                    ErrorCode.invalid_config,
+                    f"{config.name} = {config.value} found: all topics of the embedded broker have "
+                    f"the broker's settings, {config.name} = {given.get(config.name, 'unknown')}",
                 )
         count, topic_id = self._topics.check_new(asked.name, partitions), None
         if not validate_only:
@@ -124,9 +125,15 @@ class TopicsApi:
         try:
             name = name or self._name_of(asked.topic_id)
             self._folder.check_in_place()
-            self._on_deleted(self._topics.delete(name))
+            if self._topics.get(name) is not None:
+                # First what points into the topic, so that a new one of its name starts clean.
+                self._offsets.forget_topic(name)
+            for log in self._topics.delete(name).logs:
+                self._arrivals.wake(log)
         except RequestRefusedError as refused:
             code, message = refused.code, refused.message
+        except OSError as error:
+            code, message = ErrorCode.kafka_storage_error, str(error)
         return DeletableTopicResult(
             name=name, topic_id=asked.topic_id, error_code=code, error_message=message
         )

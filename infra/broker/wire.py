@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kio.index import load_request_schema, load_response_schema
 from kio.serial import entity_reader, entity_writer
+from kio.serial.errors import SerialError
 from kio.static.primitive import i32
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def read_request(frame: bytes) -> tuple[RequestHead, Any]:
     try:
         head, position = read_head(frame, 0)
         body, _ = read_body(frame, position)
-    except (ValueError, IndexError, TypeError, EOFError) as error:
+    except (SerialError, ValueError, IndexError, TypeError) as error:
         raise ProtocolError(f"API {api_key} version {version}: {error}") from error
     return RequestHead(api_key, version, correlation_id, head.client_id or ""), body
 

@@ -248,6 +248,7 @@ async def test_topics_are_made_described_and_removed(
         (NewTopic("none", 0, 1), 37),
         (NewTopic("copies", 1, 3), 38),
         (NewTopic("conf", 1, 1, topic_configs={"no.such": "1"}), 40),
+        (NewTopic("conf", 1, 1, topic_configs={"cleanup.policy": "compact"}), 40),
     ],
 )
 async def test_topics_that_cannot_be_are_refused(
