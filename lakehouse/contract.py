@@ -215,9 +215,15 @@ def _compile_checks(
         try:
             # In WHERE, so that aggregates and window functions are refused.
             connection.execute(f"SELECT 1 FROM record WHERE {tried_sql(sql)}.v")  # noqa: S608
+            described = connection.execute(f"DESCRIBE SELECT ({sql}\n) FROM record").fetchone()  # noqa: S608
         except duckdb.Error as error:
             problems.append(f"checks.{name}: {_explain_check(error, names)} (found {sql!r})")
             continue
+        type_ = str(described[1]) if described else ""
+        if type_ != "BOOLEAN":
+            problems.append(
+                f"checks.{name}: expected a condition, and this is {type_} (found {sql!r})"
+            )
         yield Check(name, sql, _columns_read(sql, [c.name for c in columns]))
 
 

@@ -44,13 +44,19 @@ def default_memory_bytes() -> int:
 
 @contextmanager
 def open_duck(
-    scratch: Path | None, *, memory_bytes: int | None = None, keep_order: bool = False
+    scratch: Path | None,
+    *,
+    memory_bytes: int | None = None,
+    keep_order: bool = False,
+    keep_tries: bool = False,
 ) -> Iterator[Connection]:
     """A DuckDB of its own in memory, which spills into a folder below `scratch` (None: never).
 
     Times are in UTC whatever the machine's zone, nothing is fetched from the internet, and no
     Python variable can be taken for a table. `keep_order` keeps the order of rows that no
-    ORDER BY asks for, at the price of memory and parallel writing.
+    ORDER BY asks for, at the price of memory and parallel writing. `keep_tries` makes TRY() hold:
+    otherwise DuckDB 1.5 computes what stands in it twice (as in `CAST(x AS INT) BETWEEN 1 AND 2`)
+    outside of it, and the error ends the query.
     """
     spill = None
     if scratch is not None:
@@ -69,6 +75,8 @@ def open_duck(
     )
     try:
         connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+        if keep_tries:
+            connection.execute("SET disabled_optimizers = 'common_subexpressions'")
         yield connection
     finally:
         connection.close()

@@ -148,7 +148,7 @@ def rebuild_silver(
         work = _Work(lake, contract, pinned, work.silver, scratch)
         wanted = frozenset(dates)
         before = work.silver.data_files()
-        with open_duck(scratch) as duck:
+        with open_duck(scratch, keep_tries=True) as duck:
             mount(
                 duck, "incoming", pinned, columns=BRONZE_COLUMNS, partitions={"event_date": wanted}
             )
@@ -191,7 +191,7 @@ def _refresh(work: _Work, started: float) -> SilverReport:
     why = "never built by this contract" if position is None else _why_unreadable(work, position)
     if position is None or why is not None:
         return _build_all(work, position, started, why)
-    with open_duck(work.scratch) as duck:
+    with open_duck(work.scratch, keep_tries=True) as duck:
         try:
             columns = [*BRONZE_COLUMNS, "_change_type"]
             copy_into(duck, "changes", work.bronze.changes(position, columns))
@@ -269,7 +269,7 @@ def _build_all(
     contract, silver = work.contract, work.silver
     log.info("silver_built_anew", stream=contract.stream, why=why or "asked for")
     before = silver.data_files()
-    with open_duck(work.scratch) as duck:
+    with open_duck(work.scratch, keep_tries=True) as duck:
         mount(duck, "incoming", work.bronze, columns=BRONZE_COLUMNS)
         silver.commit(
             stream_rows(duck, _judged(contract)),
