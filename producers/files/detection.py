@@ -23,7 +23,7 @@ from headrace.producers.files.csv_grammar import Dialect, unique_names
 from headrace.producers.files.event_times import EventTimes, time_in_name
 from headrace.producers.files.json_path import parse_column
 from headrace.producers.files.reading import Format, Reading
-from headrace.producers.files.signatures import describe_binary, describe_markup
+from headrace.producers.files.signatures import describe_markup, describe_signature, is_binary
 from headrace.producers.files.text_encoding import decode_sample, encoding_name
 from headrace.stream import Stream
 
@@ -95,7 +95,9 @@ def _look_at(path: Path, name: str, source: FileSource, notes: list[str]) -> _Lo
         )
     encoding = _encoding(raw, name, source, notes)
     if encoding == "utf-8" or not encoding.startswith("utf-"):
-        kind = describe_binary(raw)
+        kind = describe_signature(raw)
+        if kind is None and source.format is None and is_binary(raw):
+            kind = "binary data"
         if kind:
             raise DeliveryRejectedError(
                 f"{name}: found {kind}, expected text with records (CSV, NDJSON or JSON)",

@@ -8,26 +8,27 @@ from typing import Final
 _SIGNATURES: Final = (
     (b"\x89PNG\r\n\x1a\n", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
+    (b"GIF87a", "a GIF image"),
+    (b"GIF89a", "a GIF image"),
     (b"%PDF-", "a PDF document"),
     (b"PK\x03\x04", "a ZIP archive (or an Excel workbook)"),
     (b"PK\x05\x06", "an empty ZIP archive"),
     (b"\x1f\x8b", "gzip-compressed data"),
     (b"\x28\xb5\x2f\xfd", "zstd-compressed data"),
-    (b"BZh", "bzip2-compressed data"),
+    (b"BZh91AY&SY", "bzip2-compressed data"),
     (b"\xfd7zXZ\x00", "xz-compressed data"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"Rar!\x1a\x07", "a RAR archive"),
     (b"\x04\x22\x4d\x18", "LZ4-compressed data"),
-    (b"PAR1", "a Parquet file"),
+    (b"PAR1\x15", "a Parquet file"),
     (b"Obj\x01", "an Avro file"),
-    (b"ARROW1", "an Arrow file"),
-    (b"ORC", "an ORC file"),
+    (b"ARROW1\x00\x00", "an Arrow file"),
     (b"SQLite format 3\x00", "an SQLite database"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or other Office file"),
     (b"\x7fELF", "a program"),
     (b"{\\rtf", "a rich text document"),
 )
+_CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b"))
 _MARKUP: Final = (
     (b"<!doctype html", "an HTML page"),
     (b"<html", "an HTML page"),
@@ -35,14 +36,18 @@ _MARKUP: Final = (
 )
 
 
-def describe_binary(sample: bytes) -> str | None:
-    """What a file is that holds no text, from its first bytes; None for text in UTF-8 or alike."""
+def describe_signature(sample: bytes) -> str | None:
+    """What a file is by its first bytes, where that is a kind that holds no text."""
     for signature, kind in _SIGNATURES:
         if sample.startswith(signature):
             return kind
-    if sample[257:262] == b"ustar":
-        return "a tar archive"
-    return "binary data (bytes of zero)" if b"\x00" in sample[:65_536] else None
+    return "a tar archive" if sample[257:262] == b"ustar" else None
+
+
+def is_binary(sample: bytes) -> bool:
+    """Whether more of it are control characters than strays into text."""
+    looked_at = sample[:65_536]
+    return len(looked_at) - len(looked_at.translate(None, _CONTROLS)) > len(looked_at) / 100
 
 
 def describe_markup(sample: bytes) -> str | None:
