@@ -1,179 +1,199 @@
-"""Whether a published delivery has landed: bronze says so, offsets only say when to ask."""
+"""What is done about a log's state, on a real table, with logs that say whatever they are told."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from aiokafka import TopicPartition
 
-from headrace.lakehouse.bronze import (
-    BRONZE_SCHEMA,
-    TopicPosition,
-    create_bronze,
-    position_steps,
-    read_position,
-)
+from headrace.consumers.batch import BatchLimits
+from headrace.consumers.bronze_writer import BronzeWriter, Move, Standing, standing
+from headrace.consumers.chunk import hash_of
+from headrace.consumers.intake import Intake
+from headrace.consumers.landing import CommitReport, Landing
+from headrace.consumers.lane import Phase
+from headrace.consumers.log_identity import LogView
+from headrace.consumers.log_reader import LogReader
+from headrace.lakehouse.bronze import TopicPosition, count_landed
 from headrace.lakehouse.delta import Lake
-from headrace.producers.delivery import DeliveryRow, DeliveryState
-from headrace.producers.landing import (
-    BronzeWatch,
-    Landing,
-    Sight,
-    judge_landing,
-    pause_before_republishing,
-)
+from headrace.stream import Stream
+from support.topic_records import TOPIC, delivery, our_record
 
-TOPIC = "shop.sales"
-NOW = datetime(2026, 3, 1, tzinfo=UTC)
+TP = TopicPartition(TOPIC, 0)
 
 
-@pytest.mark.parametrize(
-    ("landed", "on_topic", "passed", "verdict"),
-    [
-        (10, None, False, Landing.LANDED),
-        (10, False, True, Landing.LANDED),
-        (9, True, False, Landing.WAIT),
-        (9, None, False, Landing.WAIT),
-        (9, False, False, Landing.REPUBLISH),
-        (9, True, True, Landing.REPUBLISH),
-        (0, None, True, Landing.REPUBLISH),
-    ],
-)
-def test_verdicts(landed: int, on_topic: bool | None, passed: bool, verdict: Landing) -> None:
-    assert judge_landing(10, landed, on_topic=on_topic, passed=passed) is verdict
+class ToldReader(LogReader):
+    """Logs as the test says they are; unknown until it does."""
+
+    def __init__(self) -> None:
+        self.views: dict[TopicPartition, LogView] = {}
+
+    async def look(
+        self, wanted: Mapping[TopicPartition, int | None]
+    ) -> dict[TopicPartition, LogView]:
+        return {tp: self.views[tp] for tp in wanted if tp in self.views}
 
 
-@given(st.integers(0, 9), st.sampled_from([True, False, None]), st.booleans())
-def test_nothing_lands_before_bronze_has_all(
-    landed: int, on_topic: bool | None, passed: bool
-) -> None:
-    assert judge_landing(10, landed, on_topic=on_topic, passed=passed) is not Landing.LANDED
+class RecordedSeat:
+    """Remembers the last seeks and offsets."""
+
+    def __init__(self) -> None:
+        self.seeks: dict[TopicPartition, int] = {}
+        self.offsets: dict[TopicPartition, int] = {}
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        self.seeks[tp] = offset
+
+    def is_assigned(self, tp: TopicPartition) -> bool:
+        return True
+
+    async def position(self, tp: TopicPartition) -> int:
+        return self.seeks[tp]
+
+    def tell_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.offsets |= offsets
 
 
-def test_publishing_again_backs_off_to_a_minute() -> None:
-    pauses = [pause_before_republishing(times) for times in range(10)]
-    assert pauses == [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]
-
-
-class Bronze:
-    """A bronze table that is written by hand."""
+class Bench:
+    """One topic partition of one stream, landing on a table of its own."""
 
     def __init__(self, lake: Lake) -> None:
-        self.table = create_bronze(lake, "sales")
+        self.lake = lake
+        self.reader = ToldReader()
+        self.seat = RecordedSeat()
+        self.reports: list[CommitReport] = []
+        self.landing = Landing(self.seat, self.reader, self.reports.append)
+        writer = BronzeWriter(lake, "sales", TOPIC)
+        self.intake = Intake("sales", TOPIC, Stream(), BatchLimits(100, 10**9, 1.0), writer)
 
-    def commit(
-        self, delivery_id: str, numbers: range, next_offset: int, partition: int = 0
-    ) -> None:
-        rows = [
-            {
-                "event_id": f"{delivery_id}:{number}",
-                "event_date": date(2026, 3, 1),
-                "delivery_id": delivery_id,
-                "record_number": number,
-                "topic": TOPIC,
-                "topic_partition": partition,
-                "topic_offset": number,
-                "ingested_at": NOW,
-            }
-            for number in numbers
-        ]
-        self.table.refresh()
-        before = read_position(self.table, TOPIC, partition)
-        after = TopicPosition(1, next_offset, next_offset - 1, 1)
-        steps = position_steps(TOPIC, partition, before, after)
-        self.table.commit(pa.Table.from_pylist(rows, schema=BRONZE_SCHEMA), steps)
+    async def assign(self) -> None:
+        self.intake.assigned(0)
+        await self.landing.find_place(self.intake)
 
+    def show(self, start: int, end: int, last: int | None = None) -> None:
+        """The log goes from `start` to `end`; the record at `last` is what was taken there."""
+        shown = None if last is None else hash_of(our_record(last, 1, last))
+        self.reader.views[TP] = LogView(start, end, shown)
 
-def row(delivery_id: str, records: int, last_offset: int | None, partition: int = 0) -> DeliveryRow:
-    fields = dict.fromkeys(DeliveryRow.__dataclass_fields__)
-    return DeliveryRow(
-        **{
-            **fields,
-            "delivery_id": delivery_id,
-            "stream": "sales",
-            "state": DeliveryState.PUBLISHED,
-            "records": records,
-            "topic_partition": partition,
-            "last_offset": last_offset,
-            "received_at": NOW,
-        }
-    )
+    async def land(self, first: int, end: int) -> None:
+        """Records with numbers and offsets from `first` come and are flushed."""
+        assert self.intake.hand_on(0, [our_record(n, 1, n) for n in range(first, end)], 0.0) is None
+        await self.landing.flush(self.intake)
+
+    @property
+    def position(self) -> TopicPosition | None:
+        return self.intake.writer.positions([0])[0]
+
+    @property
+    def landed(self) -> int:
+        return count_landed(self.lake, "sales", [delivery(1)]).get(delivery(1), 0)
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(str(tmp_path / "lake"))
+async def bench(tmp_path: Path) -> Bench:
+    """Ten records of a log have landed, under the first generation."""
+    bench = Bench(Lake(str(tmp_path)))
+    await bench.landing.open(bench.intake)
+    bench.show(0, 10)
+    await bench.assign()
+    await bench.land(0, 10)
+    assert (bench.landed, bench.seat.offsets) == (10, {TP: 10})
+    return bench
 
 
-@pytest.fixture
-def watch(lake: Lake) -> BronzeWatch:
-    return BronzeWatch(lake, "sales", TOPIC)
+async def test_it_goes_on_at_the_last_record_taken(bench: Bench) -> None:
+    bench.show(0, 20, last=9)
+    await bench.assign()
+    assert bench.seat.seeks[TP] == 9
+    await bench.land(9, 20)  # the last record is asked for again, and dropped
+    assert bench.landed == 20
+    assert bench.position == TopicPosition(1, 20, 19, hash_of(our_record(19, 1, 19)))
 
 
-def test_without_a_table_nothing_has_landed(watch: BronzeWatch) -> None:
-    rows = [row("d1", 10, 9)]
-    assert watch.look(rows, thorough=False) == []
-    assert watch.look(rows, thorough=True) == [Sight("d1", 0, passed=False)]
-    assert watch.bronze_id is None
+async def test_retention_of_what_was_read_is_a_new_generation_and_no_loss(bench: Bench) -> None:
+    bench.show(10, 20)
+    await bench.assign()
+    assert bench.position == TopicPosition(2, 10)
+    assert bench.reports[-1].lost_records == 0
+    await bench.land(10, 20)
+    assert bench.landed == 20
 
 
-def test_a_delivery_is_counted_when_bronze_has_passed_it(lake: Lake, watch: BronzeWatch) -> None:
-    rows = [row("d1", 10, 9), row("d2", 10, 19)]
-    bronze = Bronze(lake)
-    bronze.commit("d1", range(5), next_offset=5)
-    assert watch.look(rows, thorough=False) == []
-    bronze.commit("d1", range(5, 10), next_offset=10)
-    assert watch.look(rows, thorough=False) == [Sight("d1", 10, passed=True)]
-    assert watch.bronze_id == bronze.table.table_id
-    assert watch.look(rows, thorough=False) == []
+async def test_retention_of_what_was_not_read_is_reported_as_loss(bench: Bench) -> None:
+    bench.show(13, 20)
+    await bench.assign()
+    assert bench.position == TopicPosition(2, 13)
+    assert bench.reports[-1].lost_records == 3
 
 
-def test_a_delivery_that_bronze_passed_before_it_was_followed_is_counted_too(
-    lake: Lake, watch: BronzeWatch
-) -> None:
-    bronze = Bronze(lake)
-    bronze.commit("d1", range(10), next_offset=10)
-    assert watch.look([row("d0", 1, 99)], thorough=False) == []
-    assert watch.look([row("d0", 1, 99), row("d1", 10, 9)], thorough=False) == [
-        Sight("d1", 10, passed=True)
-    ]
+async def test_a_log_that_does_not_answer_is_waited_for(bench: Bench) -> None:
+    bench.reader.views.clear()
+    await bench.assign()
+    assert bench.intake.lanes[0].phase is Phase.SEEKING
+    assert bench.position is not None
+    assert bench.position.generation == 1
+    bench.show(0, 10, last=9)
+    await bench.landing.find_place(bench.intake)
+    assert bench.intake.lanes[0].phase is Phase.CONFIRMING
 
 
-def test_what_was_passed_and_is_missing_shows(lake: Lake, watch: BronzeWatch) -> None:
-    Bronze(lake).commit("d1", range(4), next_offset=10)
-    assert watch.look([row("d1", 10, 9)], thorough=False) == [Sight("d1", 4, passed=True)]
+async def test_a_batch_waits_while_its_log_does_not_answer(bench: Bench) -> None:
+    bench.reader.views.clear()
+    landing = asyncio.create_task(bench.land(10, 20))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(landing), 0.5)
+    bench.show(0, 20, last=9)
+    await asyncio.wait_for(landing, 10)
+    assert bench.landed == 20
 
 
-def test_a_thorough_look_counts_whatever_the_offsets_say(lake: Lake, watch: BronzeWatch) -> None:
-    Bronze(lake).commit("d1", range(10), next_offset=10)
-    rows = [row("d1", 10, None), row("d2", 10, 500), row("d3", 1, 0, partition=3)]
-    assert watch.look(rows, thorough=True) == [
-        Sight("d1", 10, passed=False),
-        Sight("d2", 0, passed=False),
-        Sight("d3", 0, passed=False),
-    ]
+async def test_a_log_replaced_before_a_commit_drops_the_batch(bench: Bench) -> None:
+    bench.reader.views[TP] = LogView(0, 30, record_hash=12345)
+    await bench.land(10, 20)
+    assert bench.landed == 10
+    assert bench.intake.lanes[0].phase is Phase.SEEKING
+    await bench.landing.find_place(bench.intake)
+    assert bench.position == TopicPosition(2, 0)
+    assert bench.seat.seeks[TP] == 0
+    await bench.land(0, 15)  # ten of them have landed already
+    assert bench.landed == 15
+    assert bench.reports[-1].rows == 5
 
 
-def test_a_delivery_published_again_is_asked_about_anew(lake: Lake, watch: BronzeWatch) -> None:
-    Bronze(lake).commit("d1", range(4), next_offset=10)
-    watch.look([row("d1", 10, 9)], thorough=False)
-    watch.forget("d1")
-    assert watch.look([row("d1", 10, 19)], thorough=True) == [Sight("d1", 4, passed=False)]
+async def test_a_batch_revoked_while_its_log_is_looked_at_is_not_written(bench: Bench) -> None:
+    bench.show(0, 20, last=9)
+
+    class Revoking(ToldReader):
+        async def look(
+            self, wanted: Mapping[TopicPartition, int | None]
+        ) -> dict[TopicPartition, LogView]:
+            bench.intake.revoked(0)
+            return dict(bench.reader.views)
+
+    bench.landing._reader = Revoking()
+    await bench.land(10, 20)
+    assert bench.landed == 10
 
 
-def test_a_lake_that_was_lost_and_made_anew_is_noticed(
-    lake: Lake, watch: BronzeWatch, tmp_path: Path
-) -> None:
-    rows = [row("d1", 10, 9)]
-    Bronze(lake).commit("d1", range(10), next_offset=10)
-    watch.look(rows, thorough=True)
-    first_id = watch.bronze_id
-    (tmp_path / "lake").rename(tmp_path / "lost")
-    assert watch.look(rows, thorough=True) == [Sight("d1", 0, passed=False)]
-    Bronze(lake).commit("d1", range(3), next_offset=3)
-    assert watch.look(rows, thorough=True) == [Sight("d1", 3, passed=False)]
-    assert watch.bronze_id not in (None, first_id)
+async def test_a_new_assignment_drops_what_the_old_one_had_buffered(bench: Bench) -> None:
+    bench.intake.hand_on(0, [our_record(n, 1, n) for n in range(10, 20)], 0.0)
+    bench.intake.assigned(0)
+    assert bench.intake.buffer.rows == 0
+    bench.intake.hand_on(0, [our_record(n, 1, n) for n in range(10, 20)], 0.0)
+    assert bench.intake.buffer.rows == 0  # its seek is not done
+
+
+@pytest.mark.parametrize("before", [None, TopicPosition(1, 5, 4, 7)])
+def test_where_a_failed_commit_has_left_a_topic_partition(before: TopicPosition | None) -> None:
+    move = Move(before, TopicPosition(1, 9, 8, 3))
+    assert standing(move, move.after) is Standing.DONE
+    assert standing(move, before) is Standing.AT_START
+    for found in (
+        TopicPosition(1, 9, 8, 4),  # as far, but by other records
+        TopicPosition(2, 5, 4, 7),
+        TopicPosition(1, 7, 6, 7),
+    ):
+        assert standing(move, found) is Standing.MOVED
