@@ -18,7 +18,7 @@ _CONFIG: Final = """\
 # environment (HEADRACE_LAKE__URI) or from .env; {{ env = "NAME" }} stands for a variable.
 [project]
 name = "{name}"
-# The first date of the data; events before it are quarantined. `headrace contract infer` sets it.
+# The first date of the data; events before it are quarantined. A contract can have its own.
 first_date = 2000-01-01
 
 [lake]

@@ -78,7 +78,8 @@ def show(project: Path, event_id: str, as_json: bool) -> None:
         found = opened.sql(
             f"SELECT '{name}' AS stream, q.*, b.source, b.record_number, b.topic,"  # noqa: S608
             f" b.topic_partition, b.topic_offset FROM quarantine.{name} q"
-            f" JOIN bronze.{name} b ON b.event_id = q._event_id WHERE q._event_id = {quote_literal(event_id)}"
+            f" JOIN bronze.{name} b ON b.event_id = q._event_id"
+            f" WHERE q._event_id = {quote_literal(event_id)}"
         ).to_pylist()
         if found:
             break
