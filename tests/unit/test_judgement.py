@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.event import UNREADABLE_TYPE
@@ -306,6 +306,7 @@ def test_an_event_outside_of_its_time_is_quarantined() -> None:
     ]
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(
         st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-999, max_value=999),
@@ -322,6 +323,7 @@ def test_a_decimal_is_taken_exactly_or_not_at_all(numbers: list[Decimal]) -> Non
             assert (row["x"], row["_verdict"]) == (None, "quarantined")
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.text(max_size=20), max_size=20))
 def test_any_text_has_a_verdict_in_any_type(texts: list[str]) -> None:
     contract = make_contract(
