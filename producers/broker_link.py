@@ -10,7 +10,6 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
-    KafkaConnectionError,
     KafkaError,
     NoError,
     OffsetOutOfRangeError,
@@ -26,7 +25,7 @@ log = structlog.get_logger("produce")
 
 _MAX_BATCH_BYTES: Final = 1_000_000
 _REQUEST_TIMEOUT_SECONDS: Final = 15.0
-_CLOSE_TIMEOUT_SECONDS: Final = 5.0
+_CLOSE_TIMEOUT_SECONDS: Final = 1.0
 _LOOK_TIMEOUT_SECONDS: Final = 10.0
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _MAX_PAUSE_SECONDS: Final = 1.0
@@ -90,7 +89,7 @@ class BrokerLink:
         if producer is not None:
             await _abandon(producer)
         if reader is not None:
-            await reader.stop()
+            await _apart(reader.stop())
 
     async def until_lost(self, waiting: Awaitable[_T]) -> _T:
         """Wait for an answer of the broker; raises `LinkLostError` where the link is closed."""
@@ -138,7 +137,7 @@ class BrokerLink:
             except (KafkaError, TimeoutError) as error:
                 reader, self._reader = self._reader, None
                 if reader is not None:
-                    await reader.stop()
+                    await _apart(reader.stop())
                 raise LinkLostError(
                     f"{topic}-{partition}: the record at {offset} could not be looked at: {error!r}"
                 ) from error
@@ -157,7 +156,7 @@ class BrokerLink:
             try:
                 await reader.start()
             except BaseException:
-                await reader.stop()
+                await _apart(reader.stop())
                 raise
             self._reader = reader
         reader = self._reader
@@ -219,14 +218,30 @@ class BrokerLink:
 
 
 async def _abandon(producer: Any) -> None:
-    """Stop without waiting for what is queued: aiokafka's `stop` alone waits without end.
+    """Hang up without waiting for what is queued: a resumed delivery sends it again.
 
-    There is no public way to give up batches. A resumed delivery sends them again.
+    aiokafka has no public way to do so: its `stop` waits, against a dead broker without end, until
+    all batches are delivered.
     """
     sender = producer._sender.sender_task  # noqa: SLF001
-    if sender is not None:
-        sender.cancel()
-        await producer.client.close()
-        await asyncio.wait([sender], timeout=_CLOSE_TIMEOUT_SECONDS)
-        producer._message_accumulator.fail_all(KafkaConnectionError("given up"))  # noqa: SLF001
-    await producer.stop()
+    # The first ends the sender once its requests are answered, the second at once.
+    for _ in range(2):
+        if sender is not None and not sender.done():
+            sender.cancel()
+            await asyncio.wait([sender], timeout=_CLOSE_TIMEOUT_SECONDS)
+    await _apart(producer.client.close())
+    producer._closed = True  # noqa: SLF001
+
+
+async def _apart(closing: Awaitable[None]) -> None:
+    """Wait for a close, whatever comes of it.
+
+    aiokafka awaits tasks that it has cancelled: their CancelledError would end our own task, and
+    nobody would notice.
+    """
+    task = asyncio.ensure_future(closing)
+    done, _ = await asyncio.wait([task], timeout=_CLOSE_TIMEOUT_SECONDS)
+    if not done:
+        task.cancel()
+    elif not task.cancelled() and (error := task.exception()) is not None:
+        log.info("broker_link_closed_badly", error=repr(error))

@@ -59,5 +59,6 @@ class BrokerSession:
                 )
             await lost.close()
             await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2**self._losses)
-            self.link = self._make_link()
-            await self.link.connect(self._topics, CONNECT_PATIENCE_SECONDS)
+            link = self._make_link()
+            await link.connect(self._topics, CONNECT_PATIENCE_SECONDS)
+            self.link = link

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -17,7 +17,7 @@ import structlog
 from filelock import FileLock, Timeout
 
 from headrace.config import Config, FileSource
-from headrace.errors import ConfigError, ProjectLockedError
+from headrace.errors import BrokerError, ConfigError, ProjectLockedError
 from headrace.lakehouse.bronze import bronze_identity
 from headrace.lakehouse.delta import Lake
 from headrace.producers.broker_link import BrokerLink, LinkLostError
@@ -127,15 +127,14 @@ class _Run:
                 self._enqueue(row)
         with _first_error():
             async with asyncio.TaskGroup() as tasks:
-                helpers = [tasks.create_task(self._work()) for _ in range(_DELIVERIES_AT_ONCE)]
-                helpers.append(tasks.create_task(self._keep_ledger()))
-                helpers.append(tasks.create_task(self._keep_telling()))
-                watching = tasks.create_task(self._watch.run())
+                parts = [self._work() for _ in range(_DELIVERIES_AT_ONCE)]
+                parts += [self._keep_ledger(), self._keep_telling(), self._watch.run()]
+                helpers = [tasks.create_task(_to_its_end(part)) for part in parts]
                 await self._take_in()
                 await self._until(lambda: self._unpublished == 0 and self._watch.looked)
                 if wait_until_landed:
                     await self._until(lambda: self._unpublished == 0 and not self._watch.waiting)
-                for helper in (*helpers, watching):
+                for helper in helpers:
                     helper.cancel()
         await self._flush()
         if not wait_until_landed:
@@ -317,6 +316,20 @@ def _only_producer(config: Config) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+async def _to_its_end(part: Coroutine[None, None, None]) -> None:
+    """A task group takes a cancelled task for one that was meant to end: it would miss for ever."""
+    try:
+        await part
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise BrokerError(
+            "the Kafka client cancelled a task that is not its own",
+            remedy="run again: it goes on where it was",
+        ) from None
 
 
 @contextmanager

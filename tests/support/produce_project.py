@@ -22,13 +22,15 @@ stream = "sales"
 settle = 0
 """
 
-# `produce_once` as its own process, so that it can be killed.
+# `produce_once` as its own process, so that it can be killed. It tells the ledger at once what was
+# acknowledged, so that small files are enough to kill it in the middle of one.
 PRODUCE = """
 import asyncio, sys
 from pathlib import Path
 from headrace.config_file import load_config
-from headrace.producers.service import produce_once
-asyncio.run(produce_once(load_config(Path(sys.argv[1])), bootstrap_servers=sys.argv[2]))
+from headrace.producers import service
+service._LEDGER_FLUSH_SECONDS = 0.01
+asyncio.run(service.produce_once(load_config(Path(sys.argv[1])), bootstrap_servers=sys.argv[2]))
 """
 
 

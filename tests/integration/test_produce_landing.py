@@ -1,0 +1,194 @@
+"""A delivery has landed when bronze holds all of it; what it does not hold is published again."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from headrace.consumers.service import consume
+from headrace.infra.broker.server import BrokerServer
+from headrace.producers.ledger import list_deliveries
+from headrace.producers.outcome import ProduceSummary
+from headrace.producers.service import produce_once
+from support.produce_project import CONFIG, ProduceProject
+
+DEADLINE_SECONDS = 60
+CONFIG_QUICK = CONFIG + '[consume]\nbatch_age = "200ms"\nbatch_rows = 5000\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> ProduceProject:
+    return ProduceProject(tmp_path / "shop", config=CONFIG_QUICK)
+
+
+@asynccontextmanager
+async def consuming(project: ProduceProject, bootstrap_servers: str) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    consumer = asyncio.create_task(
+        consume(project.config, bootstrap_servers=bootstrap_servers, stop=stop)
+    )
+    try:
+        yield
+    finally:
+        stop.set()
+        await consumer
+
+
+async def land(project: ProduceProject, bootstrap_servers: str) -> ProduceSummary:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        return await produce_once(
+            project.config, bootstrap_servers=bootstrap_servers, wait_until_landed=True
+        )
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.01)
+
+
+def bronze_ids(project: ProduceProject) -> Counter[str]:
+    """How often each event id is in bronze, read without our own code."""
+    folder = project.root / "lake" / "bronze" / "sales"
+    if not (folder / "_delta_log").is_dir():
+        return Counter()
+    table = DeltaTable(str(folder)).to_pyarrow_table(columns=["event_id"])
+    return Counter(table["event_id"].to_pylist())
+
+
+def expected_ids(project: ProduceProject) -> Counter[str]:
+    return Counter(
+        f"{row.delivery_id}:{number}"
+        for row in list_deliveries(project.config.paths.ledger)
+        if row.state != "duplicate"
+        for number in range(row.records or 0)
+    )
+
+
+def states(project: ProduceProject) -> set[str]:
+    return {row.state.value for row in list_deliveries(project.config.paths.ledger)}
+
+
+async def test_it_ends_when_all_has_landed(
+    project: ProduceProject, embedded_broker: BrokerServer
+) -> None:
+    for number in range(4):
+        project.drop_rows(f"{number}.csv", 3_000 * number)
+    async with consuming(project, embedded_broker.bootstrap_servers):
+        summary = await land(project, embedded_broker.bootstrap_servers)
+    assert (summary.received, summary.published, summary.landed) == (4, 4, 4)
+    assert states(project) == {"landed"}
+    assert len(bronze_ids(project)) == 18_000
+    assert bronze_ids(project) == expected_ids(project)
+
+
+async def test_without_waiting_what_has_landed_is_noted_the_next_time(
+    project: ProduceProject, embedded_broker: BrokerServer
+) -> None:
+    project.drop_rows("a.csv", 100)
+    servers = embedded_broker.bootstrap_servers
+    await produce_once(project.config, bootstrap_servers=servers)
+    assert states(project) == {"published"}
+    async with consuming(project, servers):
+        await until(lambda: len(bronze_ids(project)) == 100)
+    await produce_once(project.config, bootstrap_servers=servers)
+    assert states(project) == {"landed"}
+
+
+async def test_a_lost_lake_is_built_again_from_the_topic(
+    project: ProduceProject, embedded_broker: BrokerServer
+) -> None:
+    project.drop_rows("a.csv", 2_000)
+    servers = embedded_broker.bootstrap_servers
+    async with consuming(project, servers):
+        await land(project, servers)
+    shutil.rmtree(project.root / "lake")
+    async with consuming(project, servers):
+        summary = await land(project, servers)
+    assert (summary.published, summary.landed) == (0, 1)
+    assert bronze_ids(project) == expected_ids(project)
+
+
+async def test_lake_and_broker_lost_it_is_built_again_from_the_spool(
+    project: ProduceProject, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    project.drop_rows("a.csv", 2_000)
+    project.drop_rows("b.csv", 2_000)
+    async with BrokerServer(folder) as broker, consuming(project, broker.bootstrap_servers):
+        await land(project, broker.bootstrap_servers)
+    before = expected_ids(project)
+    shutil.rmtree(project.root / "lake")
+    shutil.rmtree(folder)
+    async with BrokerServer(folder) as broker, consuming(project, broker.bootstrap_servers):
+        summary = await land(project, broker.bootstrap_servers)
+    assert (summary.received, summary.published, summary.landed) == (0, 2, 2)
+    assert bronze_ids(project) == expected_ids(project) == before
+
+
+async def test_what_has_landed_is_not_published_again_to_a_wiped_broker(
+    project: ProduceProject, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    project.drop_rows("a.csv", 2_000)
+    async with BrokerServer(folder) as broker, consuming(project, broker.bootstrap_servers):
+        await land(project, broker.bootstrap_servers)
+    shutil.rmtree(folder)
+    project.drop_rows("b.csv", 2_000)
+    async with BrokerServer(folder) as broker, consuming(project, broker.bootstrap_servers):
+        summary = await land(project, broker.bootstrap_servers)
+    assert (summary.published, summary.landed) == (1, 1)
+    assert bronze_ids(project) == expected_ids(project)
+
+
+async def test_a_broker_wiped_under_a_living_producer_and_consumer_loses_nothing(
+    project: ProduceProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.producers.service._LEDGER_FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr("headrace.producers.landing_watch._THOROUGH_LOOK_SECONDS", 1.0)
+    for name in ("a.csv", "b.csv", "c.csv"):
+        project.drop_rows(name, 40_000)
+    async with BrokerServer(tmp_path / "first") as broker:
+        port, servers = broker.port, broker.bootstrap_servers
+        consumer = consuming(project, servers)
+        await consumer.__aenter__()
+        running = asyncio.create_task(land(project, servers))
+        await until(
+            lambda: any(r.acknowledged for r in list_deliveries(project.config.paths.ledger))
+        )
+    async with BrokerServer(tmp_path / "second", port=port):
+        await running
+        await consumer.__aexit__(None, None, None)
+    assert states(project) == {"landed"}
+    assert bronze_ids(project) == expected_ids(project)
+    assert len(bronze_ids(project)) == 120_000
+
+
+async def test_bytes_are_kept_until_they_have_landed_and_then_for_a_while(
+    project: ProduceProject, embedded_broker: BrokerServer
+) -> None:
+    servers = embedded_broker.bootstrap_servers
+    project.write(config=CONFIG_QUICK + "[spool]\nkeep = 0\n")
+    project.drop_rows("a.csv", 10)
+    await produce_once(project.config, bootstrap_servers=servers)
+    payloads = list(project.config.paths.spool.glob("*/*/payload"))
+    assert len(payloads) == 1
+    async with consuming(project, servers):
+        await land(project, servers)
+        await land(project, servers)
+    assert not payloads[0].exists()
+    # The file still lies in its folder, and a lost ledger does not make it new.
+    for file in project.config.paths.state.glob("ledger.db*"):
+        file.unlink()
+    async with consuming(project, servers):
+        summary = await land(project, servers)
+    assert (summary.received, summary.published, states(project)) == (0, 0, {"landed"})
