@@ -57,13 +57,19 @@ class Membership(Protocol):
         """A fetch failed, and what it had brought may be lost."""
 
 
+def group_of(config: Config) -> str:
+    """The project's consumer group."""
+    return f"{config.name}.bronze"
+
+
 class GroupSeat:
-    """A member of the project's consumer group, from `join` to `leave`."""
+    """A member of the project's consumer group, called `name`, from `join` to `leave`."""
 
     def __init__(
         self,
         config: Config,
         bootstrap_servers: str,
+        name: str,
         member: Membership,
         on_failure: Callable[[BaseException], None],
     ) -> None:
@@ -74,6 +80,7 @@ class GroupSeat:
         self._errors = _SwallowedErrors(member, on_failure)
         self._broker = KafkaBroker(
             bootstrap_servers,
+            client_id=name,
             consumer_only=True,  # no producer, no admin client
             apply_types=False,
             metadata_max_age_ms=int(_METADATA_SECONDS * 1_000),
@@ -83,7 +90,7 @@ class GroupSeat:
         self._subscriber = self._broker.subscriber(
             *(config.topic(stream) for stream in config.stream_names),
             batch=True,
-            group_id=f"{config.name}.bronze",
+            group_id=group_of(config),
             ack_policy=AckPolicy.MANUAL,
             # We seek on assignment. Should an offset be out of range later on, this shows as
             # offsets that jump, which lanes notice; "none" makes FastStream sleep for 5 seconds.

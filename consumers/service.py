@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -16,10 +17,11 @@ from aiokafka import ConsumerRecord, TopicPartition
 from headrace.config import Config
 from headrace.consumers.batch import BatchLimits
 from headrace.consumers.bronze_writer import BronzeWriter
+from headrace.consumers.departed import dismiss_departed, member_name
 from headrace.consumers.intake import Intake
 from headrace.consumers.landing import RETRY_SECONDS, CommitReport, Landing
 from headrace.consumers.log_reader import LogReader
-from headrace.consumers.membership import GroupSeat, Records
+from headrace.consumers.membership import GroupSeat, Records, group_of
 from headrace.consumers.topics import ensure_topics
 from headrace.errors import BrokerError
 from headrace.lakehouse.delta import Lake
@@ -57,15 +59,26 @@ async def consume(
         wanted, stop_when_idle = stop_when_idle, asyncio.Event()
         if wanted:
             stop_when_idle.set()
-    service = _ConsumeService(config, bootstrap_servers, on_commit or (lambda _report: None))
-    await service.run(stop, stop_when_idle)
+    with member_name(_members_folder(config)) as name:
+        service = _ConsumeService(
+            config, bootstrap_servers, name, on_commit or (lambda _report: None)
+        )
+        await service.run(stop, stop_when_idle)
+
+
+def _members_folder(config: Config) -> Path:
+    return config.paths.locks / "consume"
 
 
 class _ConsumeService:
     """Ties the group seat (what comes), the intakes (what waits) and landing (what is done)."""
 
     def __init__(
-        self, config: Config, bootstrap_servers: str, on_commit: Callable[[CommitReport], None]
+        self,
+        config: Config,
+        bootstrap_servers: str,
+        name: str,
+        on_commit: Callable[[CommitReport], None],
     ) -> None:
         self._config = config
         self._bootstrap_servers = bootstrap_servers
@@ -80,7 +93,7 @@ class _ConsumeService:
             for topic in [config.topic(name)]
         }
         self._reader = LogReader(bootstrap_servers)
-        self._seat = GroupSeat(config, bootstrap_servers, self, self._fail)
+        self._seat = GroupSeat(config, bootstrap_servers, name, self, self._fail)
         self._landing = Landing(self._seat, self._reader, on_commit)
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -164,6 +177,9 @@ class _ConsumeService:
                     self._bootstrap_servers,
                     self._intakes,
                     patience_seconds=_BROKER_PATIENCE_SECONDS,
+                )
+                await dismiss_departed(
+                    self._bootstrap_servers, group_of(self._config), _members_folder(self._config)
                 )
                 for intake in self._intakes.values():
                     await self._landing.open(intake)

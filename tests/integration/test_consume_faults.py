@@ -158,6 +158,48 @@ async def test_a_topic_made_again_with_other_records(
     assert {at and at.generation for at in project.positions().values()} == {2}
 
 
+async def test_a_log_swapped_while_the_consumer_was_out_for_a_moment(
+    tmp_path: Path, embedded_broker: BrokerServer
+) -> None:
+    """No rebalance tells it, and the new log goes on where the old one was read to."""
+    project = ConsumeProject(
+        tmp_path / "shop", embedded_broker.bootstrap_servers, session_timeout="30s"
+    )
+    await project.publish(range(24), RECORDS)
+    role = await project.start_role()
+    try:
+        await wait_for(lambda: project.landed().total() == 2_400, "the first log's records")
+        os.kill(role.pid, signal.SIGSTOP)
+        await project.delete_topic()
+        await project.create_topic()
+        await project.publish(range(100, 160), RECORDS, content="b")
+        os.kill(role.pid, signal.SIGCONT)
+        await wait_for(lambda: project.landed().total() >= 8_400, "the second log's records")
+    finally:
+        await stopped(role)
+    expected = ids(range(24), RECORDS) + ids(range(100, 160), RECORDS)
+    assert differences(expected, project.landed()) == (0, 0)
+
+
+async def test_a_killed_consumers_work_is_taken_up_at_once(
+    tmp_path: Path, embedded_broker: BrokerServer
+) -> None:
+    """The dead member's session has yet to expire for long."""
+    project = ConsumeProject(
+        tmp_path / "shop", embedded_broker.bootstrap_servers, session_timeout="60s"
+    )
+    await project.publish(range(4), RECORDS)
+    role = await project.start_role()
+    try:
+        await wait_for(lambda: project.landed().total() == 400, "the first deliveries")
+    finally:
+        await stopped(role)
+    await project.publish(range(4, 8), RECORDS)
+    await project.consume_all(seconds=10)
+    assert differences(ids(range(8), RECORDS), project.landed()) == (0, 0)
+    assert not list((project.config.paths.locks / "consume").iterdir())
+
+
 async def test_a_topic_made_again_with_the_same_deliveries_doubles_nothing(
     project: ConsumeProject,
 ) -> None:

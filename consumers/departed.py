@@ -1,0 +1,91 @@
+"""Members of the group that were killed: dismissed at once, instead of when their session expires.
+
+Each consumer holds a lock file that the operating system releases however the process ends. The
+next one of the same project finds such files unlocked and leaves the group in their name. Nothing
+depends on it but time: a dead member on another host is waited for, as Kafka has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import structlog
+from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.admin import DescribeGroupsRequest
+from aiokafka.protocol.group import LeaveGroupRequest
+from filelock import FileLock, Timeout
+
+from headrace.errors import LakeError
+
+log = structlog.get_logger("consume")
+
+_SUFFIX = ".member"
+_TIMEOUT_MS = 5_000
+
+
+@contextmanager
+def member_name(folder: Path) -> Iterator[str]:
+    """A client id of this process's own, and the lock file that says it is alive.
+
+    Raises `LakeError` where the folder cannot be written.
+    """
+    name = f"headrace-{uuid4().hex}"
+    path = folder / (name + _SUFFIX)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=0)
+        lock.acquire()
+    except OSError as error:
+        raise LakeError(
+            f"cannot write {folder}: {error.strerror}",
+            remedy="check that the project's folder can be written to",
+        ) from error
+    try:
+        yield name
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
+async def dismiss_departed(bootstrap_servers: str, group: str, folder: Path) -> None:
+    """Leave the group in the name of members whose processes are gone."""
+    with ExitStack() as held:
+        departed = {path.stem: path for path in _unlocked(folder, held)}
+        if not departed:
+            return
+        try:
+            await _leave(bootstrap_servers, group, departed.keys())
+        except (KafkaError, OSError) as error:
+            log.warning("departed_not_dismissed", group=group, error=str(error))
+            return
+        for path in departed.values():
+            path.unlink(missing_ok=True)
+
+
+def _unlocked(folder: Path, held: ExitStack) -> Iterator[Path]:
+    for path in sorted(folder.glob("*" + _SUFFIX)):
+        lock = FileLock(path, timeout=0)
+        try:
+            held.enter_context(lock.acquire())
+        except (Timeout, OSError):
+            continue  # alive
+        yield path
+
+
+async def _leave(bootstrap_servers: str, group: str, names: Container[str]) -> None:
+    client = AIOKafkaClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=_TIMEOUT_MS)
+    try:
+        await client.bootstrap()
+        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        answer = await client.send(node, DescribeGroupsRequest([group]))
+        for _error, _group, _state, _type, _protocol, members, *_ in answer.groups:
+            for member in members:
+                if member[1] in names:  # its client id
+                    await client.send(node, LeaveGroupRequest(group, member[0]))
+                    log.info("departed_member_dismissed", group=group, member=member[0])
+    finally:
+        await client.close()
