@@ -260,3 +260,19 @@ def test_producers_are_known_again_after_a_start(tmp_path: Path) -> None:
         with pytest.raises(RequestRefusedError):
             log.producers.find_duplicate(gap)
         log.close()
+
+
+def test_producers_of_closed_segments_are_known_by_all_their_last_batches(tmp_path: Path) -> None:
+    log = PartitionLog(tmp_path, SMALL)
+    for sequence in range(6):
+        put(log, batch([b"v" * 300], producer=(7, 0, sequence)))
+    for sequence in range(12):  # another one fills the segments that come after
+        put(log, batch([b"v" * 300], producer=(8, 0, sequence)))
+    log.close()
+    log = PartitionLog(tmp_path, SMALL)
+    for sequence in range(1, 6):
+        again = check_batch(batch([b"v" * 300], producer=(7, 0, sequence)), 10_000)
+        known = log.producers.find_duplicate(again)
+        assert known is not None
+        assert known.base_offset == sequence
+    log.close()

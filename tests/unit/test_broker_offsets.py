@@ -69,11 +69,31 @@ def test_a_torn_file_gives_the_state_after_some_commit(
         assert "new" in held(opened(path))
 
 
+@given(sent=commits.filter(bool), at=st.integers(0, 10**6), bit=st.integers(0, 7))
+@settings(deadline=None, max_examples=80)
+def test_a_flipped_bit_never_gives_a_commit_nobody_made(
+    sent: list[tuple[str, tuple[str, int], Committed]], at: int, bit: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "offsets.log"
+        offsets = opened(path)
+        for group, place, committed in sent:
+            offsets.commit(group, {place: committed})
+        offsets.close()
+        data = bytearray(path.read_bytes())
+        data[at % len(data)] ^= 1 << bit
+        path.write_bytes(data)
+        for group, places in held(opened(path)).items():
+            for place, committed in places.items():
+                assert (group, place, committed) in sent
+
+
 def test_what_was_taken_back_stays_gone(tmp_path: Path) -> None:
     offsets = opened(tmp_path / "o")
     offsets.commit("g", {("t", 0): Committed(1, ""), ("u", 0): Committed(2, "")})
     offsets.commit("h", {("t", 1): Committed(3, "")})
     offsets.forget_topic("t")
+    assert held(offsets) == {"g": {("u", 0): Committed(2, "")}}
     offsets.close()
     offsets = opened(tmp_path / "o")
     assert held(offsets) == {"g": {("u", 0): Committed(2, "")}}
