@@ -315,6 +315,8 @@ def _changed_files(
     except LakeError as error:
         log.warning("input_version_gone", table=str(source.ref), error=error.message)
         return None
+    if table is None:  # what delta-rs says where the log no longer reaches back so far
+        return None
     before = ViewSource(source.ref, table, source.empty).files()
     after = source.files()
     old, new = {f.path for f in before}, {f.path for f in after}

@@ -98,6 +98,8 @@ def _stored_sql(duck: Connection, model: Model) -> str:
             f"{model.file}: expected a DATE column {column}, as the model says"
             f" `grain: {model.grain}` ({found})"
         )
+    if len(names) == 1 and column is not None:
+        raise ContractError(f"{model.file}: gives {column} alone; a table needs a column beside it")
     selection = ", ".join(_stored_column(name, type_, column) for name, type_ in types.items())
     # The line break ends a comment in the last line.
     return f"SELECT {selection} FROM ({model.sql}\n)"  # noqa: S608
