@@ -97,13 +97,11 @@ class _Converter:
         path = self._folder / f"{self._segments}.csv"
         self._segments += 1
         path.write_bytes(data)
-        # Left to itself DuckDB takes a return within the first quotes for the line end.
-        line_end = r"\r\n" if data.endswith(b"\r\n") else r"\n"
         try:
             return self._connection.execute(
                 f"{self._select}{literal(str(path))}, {self._options}"
                 f" delim = {literal(dialect.delimiter)}, quote = {literal(dialect.quote)},"
-                f" escape = {literal(dialect.escape)}, new_line = '{line_end}',"
+                f" escape = {literal(dialect.escape)}, new_line = '\\n',"
                 " compression = 'none', parallel = false, strict_mode = true,"
                 " hive_partitioning = false)"
             ).to_arrow_table()
