@@ -159,6 +159,9 @@ class Landing:
         """One try; False where some of the batch was dropped, or the broker did not answer."""
         began = time.monotonic()
         selection = await self._blocking(intake.writer.select, parts)
+        # Each time something was awaited, topic partitions may have been revoked.
+        if len(intake.current(parts)) < len(parts):
+            return False
         if not await self._is_same_log(intake, parts) or len(intake.current(parts)) < len(parts):
             return False
         lanes = {part.partition: intake.lanes[part.partition] for part in parts}

@@ -15,7 +15,8 @@ from headrace.errors import BrokerError
 
 log = structlog.get_logger("consume")
 
-_RETRY_SECONDS: Final = 0.5
+_FIRST_RETRY_SECONDS: Final = 0.25
+_LONGEST_RETRY_SECONDS: Final = 3.0
 
 
 async def ensure_topics(
@@ -25,17 +26,20 @@ async def ensure_topics(
 
     Raises `BrokerError` where the broker stays out of reach for `patience_seconds`, or refuses.
     """
-    deadline = asyncio.get_running_loop().time() + patience_seconds
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + patience_seconds
+    pause = _FIRST_RETRY_SECONDS
     while True:
         try:
             await _ensure(config, bootstrap_servers, topics)
         except (KafkaError, OSError, TimeoutError) as error:
-            if asyncio.get_running_loop().time() >= deadline:
+            if clock() >= deadline:
                 raise BrokerError(
                     f"the broker at {bootstrap_servers} cannot be reached: {error}",
                     remedy="start it, or correct [broker] bootstrap_servers in headrace.toml",
                 ) from error
-            await asyncio.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_RETRY_SECONDS)
         else:
             return
 

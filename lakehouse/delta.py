@@ -26,6 +26,7 @@ from deltalake import (
     QueryBuilder,
     Schema,
     Transaction,
+    WriterProperties,
     write_deltalake,
 )
 from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -37,6 +38,8 @@ Layer = Literal["bronze", "silver", "gold"]
 log = structlog.get_logger("lake")
 
 _MAX_COMMIT_RETRIES = 15
+# Half of snappy's bytes for half a microsecond more a row.
+_FILES = WriterProperties(compression="ZSTD")
 _COMMIT_ID = "headrace.commit"
 # Without these a hung object store blocks a commit for many minutes.
 _STORE_DEFAULTS = {"timeout": "30s", "connect_timeout": "5s", "max_retries": "5"}
@@ -248,7 +251,13 @@ class LakeTable:
             try:
                 # Two calls: the overloads of write_deltalake tie a predicate to "overwrite".
                 if mode == "append":
-                    write_deltalake(self._delta, data, mode="append", commit_properties=properties)
+                    write_deltalake(
+                        self._delta,
+                        data,
+                        mode="append",
+                        writer_properties=_FILES,
+                        commit_properties=properties,
+                    )
                 else:
                     write_deltalake(
                         self._delta,
@@ -257,6 +266,7 @@ class LakeTable:
                         predicate=predicate,
                         schema_mode="overwrite" if overwrite_schema else None,
                         partition_by=None if partition_by is None else list(partition_by),
+                        writer_properties=_FILES,
                         commit_properties=properties,
                     )
             except (DeltaError, OSError, pa.ArrowException) as error:

@@ -195,7 +195,7 @@ async def test_a_killed_consumers_work_is_taken_up_at_once(
     finally:
         await stopped(role)
     await project.publish(range(4, 8), RECORDS)
-    await project.consume_all(seconds=10)
+    await project.consume_all(seconds=30)
     assert differences(ids(range(8), RECORDS), project.landed()) == (0, 0)
     assert not list((project.config.paths.locks / "consume").iterdir())
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from aiokafka import TopicPartition
 
-from headrace.consumers.batch import BatchLimits
+from headrace.consumers.batch import BatchLimits, Part, Selection
 from headrace.consumers.bronze_writer import BronzeWriter, Move, Standing, standing
 from headrace.consumers.chunk import hash_of
 from headrace.consumers.intake import Intake
@@ -174,6 +174,21 @@ async def test_a_batch_revoked_while_its_log_is_looked_at_is_not_written(bench: 
             return dict(bench.reader.views)
 
     bench.landing._reader = Revoking()
+    await bench.land(10, 20)
+    assert bench.landed == 10
+
+
+async def test_a_batch_revoked_while_its_rows_are_selected_is_not_written(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.show(0, 20, last=9)
+    select = bench.intake.writer.select
+
+    def revoking(parts: Sequence[Part]) -> Selection:
+        bench.intake.revoked(0)
+        return select(parts)
+
+    monkeypatch.setattr(bench.intake.writer, "select", revoking)
     await bench.land(10, 20)
     assert bench.landed == 10
 
