@@ -120,9 +120,9 @@ def gold_staleness(
     Read from positions and logs alone; it does not run the model.
     """
     sources = open_sources(lake, model, models, contracts)
-    if model.reads and all(source.table is None for source in sources):
-        return None
     gold = lake.open("gold", model.name)
+    if model.reads and all(source.table is None for source in sources):
+        return None if gold is None else "was made of tables that are no longer there"
     if gold is None:
         return "was never built"
     position = read_position(gold, gold_recipe(model, sources))
