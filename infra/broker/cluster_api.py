@@ -24,10 +24,10 @@ from kio.schema.metadata.v13.response import (
 from kio.schema.types import TopicName
 from kio.static.primitive import i8, i16, i32
 
+from headrace.infra.broker import wire
 from headrace.infra.broker.call import LEADER_EPOCH, NO_THROTTLE, NODE_ID, Call, Handler
 from headrace.infra.broker.configs import Config, broker_configs, topic_configs
 from headrace.infra.broker.errors import RequestRefusedError
-from headrace.infra.broker.wire import APIS
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -60,17 +60,17 @@ class ClusterApi:
     def routes(self) -> dict[int, Handler]:
         """The handlers by API key."""
         return {
-            3: self.metadata,
-            18: self.api_versions,
-            32: self.describe_configs,
-            60: self.describe_cluster,
+            wire.METADATA: self.metadata,
+            wire.API_VERSIONS: self.api_versions,
+            wire.DESCRIBE_CONFIGS: self.describe_configs,
+            wire.DESCRIBE_CLUSTER: self.describe_cluster,
         }
 
     async def api_versions(
         self, _request: ApiVersionsRequest | None, call: Call
     ) -> ApiVersionsResponse:
         """What is offered; also the answer to an unknown version of this very request."""
-        known = APIS[18].takes(call.version)
+        known = wire.APIS[wire.API_VERSIONS].takes(call.version)
         return ApiVersionsResponse(
             error_code=ErrorCode.none if known else ErrorCode.unsupported_version,
             api_keys=tuple(
@@ -79,7 +79,7 @@ class ClusterApi:
                     min_version=i16(api.advertised_oldest),
                     max_version=i16(api.newest),
                 )
-                for api in APIS.values()
+                for api in wire.APIS.values()
             ),
             throttle_time=NO_THROTTLE,
         )

@@ -18,6 +18,7 @@ from kio.schema.list_offsets.v9.response import (
 )
 from kio.static.primitive import Records, i32, i64
 
+from headrace.infra.broker import wire
 from headrace.infra.broker.call import LEADER_EPOCH, NO_THROTTLE, Call, Handler
 from headrace.infra.broker.errors import RequestRefusedError
 from headrace.infra.broker.timestamps import first_offset_at
@@ -48,7 +49,7 @@ class FetchApi:
 
     def routes(self) -> dict[int, Handler]:
         """The handlers by API key."""
-        return {1: self.fetch, 2: self.list_offsets}
+        return {wire.FETCH: self.fetch, wire.LIST_OFFSETS: self.list_offsets}
 
     async def fetch(self, request: FetchRequest, _call: Call) -> FetchResponse:
         """Whole batches from the asked offsets on; waits for `min_bytes`, at most `max_wait`."""

@@ -15,6 +15,7 @@ from kio.schema.errors import ErrorCode
 from kio.schema.list_groups.v5.response import ListedGroup, ListGroupsResponse
 from kio.schema.types import GroupId
 
+from headrace.infra.broker import wire
 from headrace.infra.broker.call import NO_THROTTLE, Call, Handler
 from headrace.infra.broker.group_member import GroupState
 from headrace.infra.broker.offsets import GroupOffsets
@@ -38,7 +39,11 @@ class GroupAdminApi:
 
     def routes(self) -> dict[int, Handler]:
         """The handlers by API key."""
-        return {15: self.describe_groups, 16: self.list_groups, 42: self.delete_groups}
+        return {
+            wire.DESCRIBE_GROUPS: self.describe_groups,
+            wire.LIST_GROUPS: self.list_groups,
+            wire.DELETE_GROUPS: self.delete_groups,
+        }
 
     async def list_groups(self, request: ListGroupsRequest, _call: Call) -> ListGroupsResponse:
         """All groups with members or offsets."""

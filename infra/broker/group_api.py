@@ -14,6 +14,7 @@ from kio.schema.leave_group.v5.response import LeaveGroupResponse, MemberRespons
 from kio.schema.sync_group.v5.response import SyncGroupResponse
 from kio.static.primitive import i32
 
+from headrace.infra.broker import wire
 from headrace.infra.broker.call import NO_THROTTLE, NODE_ID, Call, Handler
 from headrace.infra.broker.group_member import Join, Joined, Synced
 
@@ -43,11 +44,11 @@ class GroupApi:
     def routes(self) -> dict[int, Handler]:
         """The handlers by API key."""
         return {
-            10: self.find_coordinator,
-            11: self.join_group,
-            12: self.heartbeat,
-            13: self.leave_group,
-            14: self.sync_group,
+            wire.FIND_COORDINATOR: self.find_coordinator,
+            wire.JOIN_GROUP: self.join_group,
+            wire.HEARTBEAT: self.heartbeat,
+            wire.LEAVE_GROUP: self.leave_group,
+            wire.SYNC_GROUP: self.sync_group,
         }
 
     async def find_coordinator(

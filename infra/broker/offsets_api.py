@@ -20,6 +20,7 @@ from kio.schema.offset_fetch.v9.response import (
 from kio.schema.types import TopicName
 from kio.static.primitive import i32, i64
 
+from headrace.infra.broker import wire
 from headrace.infra.broker.call import LEADER_EPOCH, NO_THROTTLE, Call, Handler
 from headrace.infra.broker.errors import RequestRefusedError
 from headrace.infra.broker.offsets import Committed, GroupOffsets
@@ -56,7 +57,7 @@ class OffsetsApi:
 
     def routes(self) -> dict[int, Handler]:
         """The handlers by API key."""
-        return {8: self.offset_commit, 9: self.offset_fetch}
+        return {wire.OFFSET_COMMIT: self.offset_commit, wire.OFFSET_FETCH: self.offset_fetch}
 
     async def offset_commit(
         self, request: OffsetCommitRequest, _call: Call

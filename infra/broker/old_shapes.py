@@ -21,18 +21,13 @@ from kio.schema.offset_fetch.v9.request import (
 )
 from kio.static.primitive import i8, i32, i32Timedelta
 
-from headrace.infra.broker.wire import lift, newest_request
+from headrace.infra.broker import wire
 
 if TYPE_CHECKING:
     from kio.schema.find_coordinator.v6.response import FindCoordinatorResponse
     from kio.schema.leave_group.v5.response import LeaveGroupResponse
     from kio.schema.offset_fetch.v9.response import OffsetFetchResponse, OffsetFetchResponseTopics
 
-_METADATA: Final = 3
-_OFFSET_FETCH: Final = 9
-_FIND_COORDINATOR: Final = 10
-_LEAVE_GROUP: Final = 13
-_DELETE_TOPICS: Final = 20
 _UNKNOWN_OPERATIONS: Final = i32(-2147483648)
 
 
@@ -41,31 +36,31 @@ def newest_shape(api_key: int, version: int, request: Any) -> Any:
     if request is None:
         return None
     match api_key:
-        case 9 if version <= 7:
+        case wire.OFFSET_FETCH if version <= 7:
             return _group_of_offset_fetch(request)
-        case 10 if version <= 3:
+        case wire.FIND_COORDINATOR if version <= 3:
             key_type = getattr(request, "key_type", i8(0))
             return FindCoordinatorRequest(key_type=key_type, coordinator_keys=(request.key,))
-        case 13 if version <= 2:
+        case wire.LEAVE_GROUP if version <= 2:
             member = MemberIdentity(member_id=request.member_id)
             return LeaveGroupRequest(group_id=request.group_id, members=(member,))
-        case 20 if version <= 5:
+        case wire.DELETE_TOPICS if version <= 5:
             states = tuple(DeleteTopicState(name=n, topic_id=None) for n in request.topic_names)
             return DeleteTopicsRequest(topics=states, timeout=request.timeout)
         case _:
-            return lift(request, newest_request(api_key))
+            return wire.lift(request, wire.newest_request(api_key))
 
 
 def asked_shape(api_key: int, version: int, response: Any) -> Any:
     """The newest `response` as one that can be written in the version asked."""
     match api_key:
-        case 3 if 8 <= version <= 10:
+        case wire.METADATA if 8 <= version <= 10:
             return _OldMetadata.of(response)
-        case 9 if version <= 7:
+        case wire.OFFSET_FETCH if version <= 7:
             return _OldOffsetFetch.of(response)
-        case 10 if version <= 3:
+        case wire.FIND_COORDINATOR if version <= 3:
             return _OldCoordinator.of(response)
-        case 13 if version <= 2:
+        case wire.LEAVE_GROUP if version <= 2:
             return _OldLeave.of(response)
         case _:
             return response

@@ -17,6 +17,7 @@ from kio.schema.produce.v12.response import (
 from kio.schema.types import ProducerId
 from kio.static.primitive import i16, i64
 
+from headrace.infra.broker import wire
 from headrace.infra.broker.call import NO_THROTTLE, Call, Handler
 from headrace.infra.broker.errors import RequestRefusedError
 from headrace.infra.broker.log import LogWriteError, PartitionLog
@@ -58,7 +59,7 @@ class ProduceApi:
 
     def routes(self) -> dict[int, Handler]:
         """The handlers by API key."""
-        return {0: self.produce, 22: self.init_producer_id}
+        return {wire.PRODUCE: self.produce, wire.INIT_PRODUCER_ID: self.init_producer_id}
 
     async def produce(self, request: ProduceRequest, _call: Call) -> ProduceResponse | None:
         """Append each topic partition's batch; answered when it is as durable as was set."""

@@ -140,7 +140,7 @@ class BrokerServer:
         )
 
     async def wait_failed(self) -> None:
-        """Wait until the broker can't go on, and raise why: DataFolderLostError or a bug."""
+        """Wait until the broker can't go on, and raise why: DataFolderLostError."""
         assert self._failed is not None, "the broker was not started"
         await asyncio.shield(self._failed)
 

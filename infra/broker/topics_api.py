@@ -14,6 +14,7 @@ from kio.schema.errors import ErrorCode
 from kio.schema.types import TopicName
 from kio.static.primitive import i8, i16, i32
 
+from headrace.infra.broker import wire
 from headrace.infra.broker.call import NO_THROTTLE, NODE_ID, Call, Handler
 from headrace.infra.broker.configs import topic_configs
 from headrace.infra.broker.errors import RequestRefusedError
@@ -50,7 +51,7 @@ class TopicsApi:
 
     def routes(self) -> dict[int, Handler]:
         """The handlers by API key."""
-        return {19: self.create_topics, 20: self.delete_topics}
+        return {wire.CREATE_TOPICS: self.create_topics, wire.DELETE_TOPICS: self.delete_topics}
 
     async def create_topics(
         self, request: CreateTopicsRequest, _call: Call

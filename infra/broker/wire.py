@@ -28,8 +28,26 @@ if TYPE_CHECKING:
 _SIZE: Final = struct.Struct(">i")
 _HEAD: Final = struct.Struct(">hhi")
 _SMALL_BYTES: Final = 4096
-API_VERSIONS: Final = 18
 PRODUCE: Final = 0
+FETCH: Final = 1
+LIST_OFFSETS: Final = 2
+METADATA: Final = 3
+OFFSET_COMMIT: Final = 8
+OFFSET_FETCH: Final = 9
+FIND_COORDINATOR: Final = 10
+JOIN_GROUP: Final = 11
+HEARTBEAT: Final = 12
+LEAVE_GROUP: Final = 13
+SYNC_GROUP: Final = 14
+DESCRIBE_GROUPS: Final = 15
+LIST_GROUPS: Final = 16
+API_VERSIONS: Final = 18
+CREATE_TOPICS: Final = 19
+DELETE_TOPICS: Final = 20
+INIT_PRODUCER_ID: Final = 22
+DESCRIBE_CONFIGS: Final = 32
+DELETE_GROUPS: Final = 42
+DESCRIBE_CLUSTER: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +73,25 @@ APIS: Final[dict[int, Api]] = {
     for api in (
         # With 3 as the oldest, older librdkafka sends everything uncompressed (KAFKA-18659).
         _offer(PRODUCE, 3, 12, advertised_oldest=0),
-        _offer(1, 4, 12),  # Fetch
-        _offer(2, 1, 9),  # ListOffsets
-        _offer(3, 0, 13),  # Metadata
-        _offer(8, 2, 9),  # OffsetCommit
-        _offer(9, 1, 9),  # OffsetFetch
-        _offer(10, 0, 6),  # FindCoordinator
-        _offer(11, 0, 9),  # JoinGroup
-        _offer(12, 0, 4),  # Heartbeat
-        _offer(13, 0, 5),  # LeaveGroup
-        _offer(14, 0, 5),  # SyncGroup
-        _offer(15, 0, 6),  # DescribeGroups
-        _offer(16, 0, 5),  # ListGroups
+        _offer(FETCH, 4, 12),
+        _offer(LIST_OFFSETS, 1, 9),
+        _offer(METADATA, 0, 13),
+        _offer(OFFSET_COMMIT, 2, 9),
+        _offer(OFFSET_FETCH, 1, 9),
+        _offer(FIND_COORDINATOR, 0, 6),
+        _offer(JOIN_GROUP, 0, 9),
+        _offer(HEARTBEAT, 0, 4),
+        _offer(LEAVE_GROUP, 0, 5),
+        _offer(SYNC_GROUP, 0, 5),
+        _offer(DESCRIBE_GROUPS, 0, 6),
+        _offer(LIST_GROUPS, 0, 5),
         _offer(API_VERSIONS, 0, 4),
-        _offer(19, 2, 7),  # CreateTopics
-        _offer(20, 1, 6),  # DeleteTopics
-        _offer(22, 0, 5),  # InitProducerId
-        _offer(32, 1, 4),  # DescribeConfigs
-        _offer(42, 0, 2),  # DeleteGroups
-        _offer(60, 0, 2),  # DescribeCluster
+        _offer(CREATE_TOPICS, 2, 7),
+        _offer(DELETE_TOPICS, 1, 6),
+        _offer(INIT_PRODUCER_ID, 0, 5),
+        _offer(DESCRIBE_CONFIGS, 1, 4),
+        _offer(DELETE_GROUPS, 0, 2),
+        _offer(DESCRIBE_CLUSTER, 0, 2),
     )
 }
 
