@@ -176,7 +176,13 @@ class GroupSeat:
     def _loop_ended(self, task: asyncio.Task[Any]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._on_failure(error)
+            failure = BrokerError(
+                f"what the broker sent cannot be read: {error!r}",
+                remedy="nothing is lost; aiokafka refuses, among others, header names that are"
+                " not UTF-8",
+            )
+            failure.__cause__ = error
+            self._on_failure(failure)
 
     @property
     def _consumer(self) -> AIOKafkaConsumer:

@@ -85,10 +85,10 @@ class ConsumeProject:
         self.topic = self.config.topic("sales")
         self.table = root / "lake" / "bronze" / "sales"
 
-    def write_stream(self, text: str) -> None:
-        """Give the stream a file of its own."""
+    def write_stream(self, text: str, name: str = "sales") -> None:
+        """Give a stream a file of its own."""
         (self.root / "streams").mkdir(exist_ok=True)
-        (self.root / "streams" / "sales.toml").write_text(text)
+        (self.root / "streams" / f"{name}.toml").write_text(text)
         self.config = load_config(self.root)
 
     # The topic
@@ -229,10 +229,13 @@ class ConsumeProject:
             return Counter()
         return table_ids(self.table, "event_id")
 
-    def rows(self, columns: str, order: str = "topic_partition, topic_offset") -> list[Any]:
+    def rows(
+        self, columns: str, order: str = "topic_partition, topic_offset", table: str = "sales"
+    ) -> list[Any]:
         """Rows of bronze."""
         sql = f"SELECT {columns} FROM t ORDER BY {order}"
-        reader = QueryBuilder().register("t", DeltaTable(str(self.table))).execute(sql)
+        delta = DeltaTable(str(self.table.with_name(table)))
+        reader = QueryBuilder().register("t", delta).execute(sql)
         return pa.RecordBatchReader.from_stream(reader).read_all().to_pylist()
 
     def version(self) -> int:
