@@ -113,12 +113,14 @@ class RowGrammar:
     def row_pattern(self, columns: int) -> re.Pattern[bytes]:
         """Matches a whole row of so many columns with its newline, if DuckDB reads it as it is.
 
-        For plain dialects. A lone `\\r` outside quotes, which DuckDB refuses, does not match.
+        For plain dialects. What does not match: a lone `\\r` outside quotes, which DuckDB refuses,
+        and blanks around quotes, of which it knows one and takes two for a plain field.
         """
         plain = b"[^%b\r\n]*+" % re.escape(self.delimiter)
         field = plain
         if self.quote:
-            quoted = self._quoted(b" *+").replace(b"?P<quoted>", b"?:")
+            mark = re.escape(self.quote)
+            quoted = b"%b(?:[^%b]++|%b%b)*+%b" % ((mark,) * 5)
             field = b"(?:%b|(?!%b)%b)" % (quoted, self._lead, plain)
         rest = b"(?:%b%b){%d}" % (re.escape(self.delimiter), field, columns - 1)
         return re.compile(field + rest + rb"\r?\n")

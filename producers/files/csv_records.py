@@ -42,7 +42,7 @@ def read_csv_batches(
     )
     number = 0
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        converter = _Converter(reading.columns, time_column, Path(folder))
+        converter = Converter(reading.columns, time_column, Path(folder))
         for segment in reader.read(file, header=reading.header):
             skipped = max(0, first_number - number)
             number += segment.rows
@@ -58,7 +58,9 @@ def read_csv_batches(
     return number
 
 
-class _Converter:
+class Converter:
+    """Turns rows without a header into a table with the columns `record` and, if asked, `time`."""
+
     def __init__(self, columns: Sequence[str], time_column: int | None, folder: Path) -> None:
         self._folder = folder
         self._connection = connect()
@@ -74,7 +76,7 @@ class _Converter:
         problem = f"expected {segment.rows} rows"
         if segment.plain:
             try:
-                table = self._read(segment.data, grammar.dialect)
+                table = self.read(segment.data, grammar.dialect)
             except duckdb.Error as error:
                 problem = str(error)
             else:
@@ -82,7 +84,7 @@ class _Converter:
                     return table
         # Written anew, a row cannot be read in two ways.
         try:
-            table = self._read(segment.canonical(grammar), CANONICAL)
+            table = self.read(segment.canonical(grammar), CANONICAL)
         except duckdb.Error as error:
             raise DeliveryRejectedError(f"rows that DuckDB cannot read: {error}") from error
         if table.num_rows != segment.rows:
@@ -92,7 +94,8 @@ class _Converter:
             )
         return table
 
-    def _read(self, data: bytes, dialect: Dialect) -> pa.Table:
+    def read(self, data: bytes, dialect: Dialect) -> pa.Table:
+        """Whatever DuckDB makes of the rows; raises `duckdb.Error` where it refuses."""
         # A name of its own each: DuckDB caches files by name.
         path = self._folder / f"{self._segments}.csv"
         self._segments += 1
@@ -101,7 +104,7 @@ class _Converter:
             return self._connection.execute(
                 f"{self._select}{literal(str(path))}, {self._options}"
                 f" delim = {literal(dialect.delimiter)}, quote = {literal(dialect.quote)},"
-                f" escape = {literal(dialect.escape)}, new_line = '\\n',"
+                f" escape = {literal(dialect.quote)}, new_line = '\\n',"
                 " compression = 'none', parallel = false, strict_mode = true,"
                 " hive_partitioning = false)"
             ).to_arrow_table()

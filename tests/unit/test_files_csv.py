@@ -17,9 +17,18 @@ from hypothesis import strategies as st
 from headrace.config import CsvOptions, FileSource
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files import csv_segments
-from headrace.producers.files.csv_grammar import MAX_ROW_BYTES, unique_names
+from headrace.producers.files.csv_grammar import (
+    MAX_ROW_BYTES,
+    Dialect,
+    Row,
+    RowGrammar,
+    unique_names,
+)
+from headrace.producers.files.csv_records import Converter
+from headrace.producers.files.csv_segments import SegmentReader
 from headrace.producers.files.reading import Reading, detect
 from headrace.producers.files.records import RecordBatch, read_records
+from headrace.producers.files.unreadable import UnreadableLog
 from headrace.stream import Stream
 
 RECEIVED_AT = datetime(2024, 5, 6, tzinfo=UTC)
@@ -155,6 +164,48 @@ def test_any_table_of_any_dialect_reads_back_equal(
     assert errors(batches) == []
     expected = [dict(zip(names, (cell or None for cell in row), strict=True)) for row in rows]
     assert [json.loads(value) for value in texts(batches)] == expected
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    data=st.lists(
+        st.sampled_from(
+            [
+                b"a",
+                b"1",
+                b",",
+                b",",
+                b'"',
+                b'"',
+                b"\n",
+                b"\n",
+                b"\r\n",
+                b" ",
+                b"\0",
+                b"#",
+                b"'",
+                b"\\",
+            ]
+        ),
+        max_size=40,
+    ).map(b"".join)
+)
+def test_duckdb_agrees_on_rows_it_is_given_as_they_stand(data: bytes) -> None:
+    grammar = RowGrammar(Dialect())
+    with tempfile.TemporaryDirectory() as folder, UnreadableLog(Path(folder)) as log:
+        reader = SegmentReader(grammar, ("x", "y"), name="t", encoding="utf-8", unreadable=log)
+        converter = Converter(("x", "y"), None, Path(folder))
+        for segment in reader.read(io.BytesIO(data), header=False):
+            if not segment.plain:
+                continue
+            expected, position = [], 0
+            while position < len(segment.data):
+                row = grammar.read_row(segment.data, position, len(segment.data))
+                assert isinstance(row, Row)
+                expected.append([field.decode() or None for field in row.fields])
+                position = row.end
+            found = converter.read(segment.data, grammar.dialect)["record"].to_pylist()
+            assert [list(json.loads(record).values()) for record in found] == expected
 
 
 @settings(deadline=None, max_examples=60)
