@@ -18,7 +18,7 @@ from aiokafka.errors import (
 )
 
 from headrace.config import BrokerSection
-from headrace.errors import BrokerError
+from headrace.errors import BrokerError, ConfigError
 from headrace.producers.record_encoder import BatchBuilder
 
 log = structlog.get_logger("produce")
@@ -205,8 +205,13 @@ class BrokerLink:
                 while True:
                     try:
                         return await attempt()
-                    except (KafkaError, OSError, ValueError) as error:
+                    except (KafkaError, OSError) as error:
                         last = error
+                    except ValueError as error:
+                        raise ConfigError(
+                            f"broker.bootstrap_servers: expected host:port[,host:port...], found"
+                            f" {self.bootstrap_servers!r}"
+                        ) from error
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, _MAX_PAUSE_SECONDS)
         except TimeoutError:

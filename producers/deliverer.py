@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from headrace.config import Config
-from headrace.errors import BrokerError, DeliveryRejectedError
+from headrace.errors import BrokerError, DeliveryRejectedError, LedgerError
 from headrace.event import format_event_id
 from headrace.producers.broker_link import BrokerLink
 from headrace.producers.delivery import (
@@ -64,7 +64,7 @@ class Deliverer:
         answering, `BrokerError` where connecting anew would not help.
         """
         fresh = row.state is DeliveryState.RECEIVED
-        batches = _Batches()
+        batches = _Batches(row.name)
         try:
             payload = await asyncio.to_thread(self._payload, row)
             if fresh:
@@ -122,7 +122,7 @@ class Deliverer:
                 remedy=f"add partitions to the topic until it has {partition + 1}",
             )
         sent = await self._resumed_from(link, topic, row)
-        scratch = self._config.paths.scratch / "read" / row.delivery_id
+        scratch = _scratch_of(self._config) / row.delivery_id
         encoder = RecordEncoder(
             Envelope(
                 row.delivery_id, row.source, str(payload.relative_to(self._config.root).as_posix())
@@ -137,7 +137,6 @@ class Deliverer:
             newly, acknowledged = now.next_number - acknowledged, now.next_number
             self._on_acknowledged(row.delivery_id, now, newly)
 
-        scratch.mkdir(parents=True, exist_ok=True)
         try:
             records = read_records(
                 payload,
@@ -192,16 +191,32 @@ class Deliverer:
         log.warning("delivery_rejected", delivery_id=row.delivery_id, reason=str(error))
 
 
+def clean_scratch(config: Config) -> None:
+    """Remove what reading left behind in a crash; nothing may be read meanwhile."""
+    shutil.rmtree(_scratch_of(config), ignore_errors=True)
+
+
+def _scratch_of(config: Config) -> Path:
+    return config.paths.scratch / "read"
+
+
 class _Batches:
     """Notices whether a first batch was made: from then on records may be on the topic."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self.begun = False
 
     def watch(self, batches: Iterator[EncodedBatch]) -> Iterator[EncodedBatch]:
-        for batch in batches:
-            self.begun = True
-            yield batch
+        try:
+            for batch in batches:
+                self.begun = True
+                yield batch
+        except OSError as error:
+            raise LedgerError(
+                f"{self._name}: cannot be read from the spool: {error}",
+                remedy="check the disk's space and the folder's permissions, then run again",
+            ) from error
 
 
 def _read_back(name: str, frozen: FrozenReading) -> Reading:

@@ -17,12 +17,12 @@ import structlog
 from filelock import FileLock, Timeout
 
 from headrace.config import Config, FileSource
-from headrace.errors import BrokerError, ConfigError, ProjectLockedError
+from headrace.errors import BrokerError, ConfigError, LedgerError, ProjectLockedError
 from headrace.lakehouse.bronze import bronze_identity
 from headrace.lakehouse.delta import Lake
 from headrace.producers.broker_link import BrokerLink, LinkLostError
 from headrace.producers.broker_session import BrokerSession
-from headrace.producers.deliverer import NEVER_RETRIED, Deliverer
+from headrace.producers.deliverer import NEVER_RETRIED, Deliverer, clean_scratch
 from headrace.producers.delivery import OUTSTANDING_STATES, DeliveryRow, DeliveryState
 from headrace.producers.intake import CHUNK_FILES, Intake, config_fingerprint
 from headrace.producers.landing_watch import LandingWatch
@@ -62,6 +62,7 @@ async def produce_once(
     sources = _chosen(config, source)
     with _only_producer(config), Ledger(config.paths.ledger) as ledger:
         spool = Spool(config.paths.spool)
+        await asyncio.to_thread(clean_scratch, config)
         await asyncio.to_thread(reconcile, ledger, spool)
         await asyncio.to_thread(_unland, config, ledger)
         outstanding = ledger.deliveries(OUTSTANDING_STATES, source)
@@ -303,14 +304,19 @@ class _Run:
 @contextmanager
 def _only_producer(config: Config) -> Iterator[None]:
     path = config.paths.locks / "produce.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise ProjectLockedError(
             f"another producer is at work on {config.root}",
             remedy="wait for it to end, or end it: one producer a project",
+        ) from error
+    except OSError as error:
+        raise LedgerError(
+            f"{config.paths.state} cannot be written: {error.strerror or error}",
+            remedy="check the disk's space and the folder's permissions, then run again",
         ) from error
     try:
         yield

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headrace.errors import BrokerError, ConfigError, ProjectLockedError
+from headrace.errors import BrokerError, ConfigError, LedgerError, ProjectLockedError
 from headrace.producers import broker_session
 from headrace.producers.ledger import list_deliveries
 from headrace.producers.outcome import ProduceProgress, ProduceSummary
@@ -285,6 +285,31 @@ async def test_a_broker_that_cannot_be_reached_says_so_after_a_while(
     with pytest.raises(BrokerError, match="cannot be used") as refused:
         await produce_once(project.config, bootstrap_servers=f"127.0.0.1:{unused_tcp_port}")
     assert "bootstrap_servers" in str(refused.value)
+
+
+async def test_an_address_that_is_none_is_a_config_error(project: ProduceProject) -> None:
+    project.drop("a.csv", "x")
+    with pytest.raises(ConfigError, match="expected host:port"):
+        await produce_once(project.config, bootstrap_servers="127.0.0.1:kafka")
+
+
+async def test_a_state_folder_that_cannot_be_written_says_so(
+    project: ProduceProject, embedded_broker: BrokerServer
+) -> None:
+    project.config.paths.state.write_text("in the way")
+    with pytest.raises(LedgerError, match="cannot be written"):
+        await produce(project, embedded_broker)
+
+
+async def test_nothing_is_left_in_scratch(
+    project: ProduceProject, embedded_broker: BrokerServer
+) -> None:
+    leftover = project.config.paths.scratch / "read" / "killed" / "spill"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_text("x")
+    project.drop_rows("a.csv", 10)
+    await produce(project, embedded_broker)
+    assert [path for path in project.config.paths.scratch.rglob("*") if path.is_file()] == []
 
 
 async def test_progress_ends_at_the_total(
