@@ -23,6 +23,7 @@ from headrace.units import parse_duration, parse_size
 
 REFERENCE = Path(__file__).parent / "reference"
 _LIMITS = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
+_WIDTH = 96
 _DURATION_UNITS = (("d", 86_400.0), ("h", 3_600.0), ("m", 60.0), ("s", 1.0))
 _PLAIN_TYPES = {str: "text", int: "number", float: "number", bool: "true or false", date: "date"}
 
@@ -186,8 +187,9 @@ def command_reference() -> str:
 
 
 def _help(command: click.Command, parent: click.Context | None, name: str) -> Iterator[str]:
-    context = click.Context(command, info_name=name, parent=parent, max_content_width=96)
-    context.terminal_width = 96
+    width: dict[str, Any] = {"max_content_width": _WIDTH, "terminal_width": _WIDTH}
+    settings = {**command.context_settings, **width}
+    context = click.Context(command, info_name=name, parent=parent, **settings)
     yield f"## `{context.command_path}`\n\n```\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
         for child in command.list_commands(context):
