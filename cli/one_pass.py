@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import queue
+import shutil
 import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from headrace.config import Config
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from headrace.cli.refresh import RefreshReport
 
 _TICK_SECONDS: Final = 0.2
+# Less than this is no room for one more segment, table file or transaction.
+_FULL_BYTES: Final = 1_000_000
 
 
 class PassProgress(Protocol):
@@ -71,14 +75,25 @@ class PassReport:
 
 
 class RoleFailedError(HeadraceError):
-    """A role ended with an error it told us."""
+    """A role ended with an error it told us. `full`: a folder whose disk has no space left."""
 
-    def __init__(self, role: str, data: dict[str, object]) -> None:
+    def __init__(self, role: str, data: dict[str, object], full: Path | None = None) -> None:
         remedy = data.get("remedy")
-        super().__init__(
-            f"{role}: {data.get('message')}", remedy=None if remedy is None else str(remedy)
-        )
+        message = f"{role}: {data.get('message')}"
+        if full is not None:
+            message += f" (there is no space left on the disk of {full})"
+            remedy = "make room on that disk, then run again: it goes on from where it stopped"
+        super().__init__(message, remedy=None if remedy is None else str(remedy))
         self.exit_code = int(str(data.get("exit_code", 1)))
+
+
+def full_disk(config: Config) -> Path | None:
+    """The folder of the project whose disk is full; a role meets that as a broker's refusal."""
+    paths = config.paths
+    for folder in (paths.broker, paths.spool, paths.state, Path(config.lake_uri)):
+        if folder.exists() and shutil.disk_usage(folder).free < _FULL_BYTES:
+            return folder
+    return None
 
 
 def run_one_pass(
@@ -194,7 +209,7 @@ class _Ingest:
             return
         process = self._roles.pop(role)
         if message.pid in self._errors:
-            raise RoleFailedError(role, self._errors[message.pid])
+            raise RoleFailedError(role, self._errors[message.pid], full_disk(self._config))
         over = role == "produce" and self._produced is not None
         if over or (role == "consume" and code == 0 and self._produced is not None):
             return

@@ -125,7 +125,7 @@ class ConsumeSection(_Section):
 
     batch_rows: Annotated[int, Field(ge=1, description="records in it")] = 100_000
     batch_bytes: Annotated[Bytes, Field(ge=1, description="bytes of their values")] = 64_000_000
-    batch_age: Annotated[Seconds, Field(gt=0, description="since its first record")] = 2.0
+    batch_age: Annotated[Seconds, Field(gt=0, description="since its first record")] = 1.0
     session_timeout: Annotated[
         Seconds, Field(ge=1, description="a consumer silent for so long is taken for dead")
     ] = 10.0
