@@ -17,6 +17,8 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 # Only what the lock names, by its hash, and only wheels: building a source archive would fetch
 # build tools that no lock names.
 PIP_LOCKED := $(PIP) install --require-hashes --no-deps --only-binary :all:
+COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-header --no-annotate $(UPGRADE)
 PACKAGE_FOLDERS := core cli consumers examples infra lakehouse orchestration producers
 
 .PHONY: help install demo test lint parts bench docs lock clean FORCE
@@ -33,7 +35,7 @@ test: install  ## the tests, with the real parts that `make parts` has installed
 	@$(PY) -P -m pytest $(PYTEST_ARGS)
 
 lint: install  ## format, lint, types, imports, dependencies, dead code, spelling
-	@status=0; for check in "ruff format --check ." "ruff check ." mypy "mypy tests benchmarks docs" \
+	@status=0; for check in "ruff format --check ." "ruff check ." mypy "mypy --config-file tests/mypy.ini tests benchmarks docs" \
 	  "lint-imports --no-logo" "deptry ." vulture codespell; do \
 	  echo "--- $$check"; $(VENV)/bin/$$check || status=1; \
 	done; exit $$status
@@ -47,13 +49,11 @@ bench: install  ## rows per second from file to gold and peak memory, on the who
 docs: install  ## docs/reference from the code
 	@$(PY) -P docs/generate.py
 
-lock: $(STAMPS)/dev  ## requirements*.txt from pyproject.toml
-	@for file in "requirements.txt" \
-	  "requirements-build.txt --group build" \
-	  "requirements-dev.txt --group dev --constraint requirements.txt"; do \
-	  $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	    --no-header --no-annotate $(UPGRADE) pyproject.toml --output-file $$file || exit 1; \
-	done
+lock: $(STAMPS)/dev  ## requirements*.txt from pyproject.toml (UPGRADE=--upgrade for newer versions)
+	@$(COMPILE) pyproject.toml --output-file requirements.txt
+	@$(COMPILE) --group build --output-file requirements-build.txt
+	@$(COMPILE) pyproject.toml --group dev --constraint requirements.txt \
+	  --output-file requirements-dev.txt
 
 clean:  ## away with everything that the other targets made
 	rm -rf $(VENV) .parts build dist headrace-demo .mypy_cache .ruff_cache .pytest_cache
