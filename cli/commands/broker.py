@@ -28,11 +28,13 @@ def command(project: Path, host: str, port: int | None, verbose: bool, supervise
 
     with run_role("broker", project, verbose=verbose, supervised=supervised) as (config, channel):
         from headrace.infra.broker.service import run_broker
+        from headrace.infra.broker.settings import BrokerSettings
 
+        section = config.settings.broker
         if not config.embedded_broker:
             raise UsageError(
                 "this project has a broker of its own:"
-                f" [broker] bootstrap_servers = {config.settings.broker.bootstrap_servers!r}",
+                f" [broker] bootstrap_servers = {section.bootstrap_servers!r}",
                 remedy="remove that setting to use the embedded broker",
             )
 
@@ -44,6 +46,12 @@ def command(project: Path, host: str, port: int | None, verbose: bool, supervise
         run_broker(
             config.paths.broker,
             host=host,
-            port=config.settings.broker.port if port is None else port,
+            port=section.port if port is None else port,
+            settings=BrokerSettings(
+                default_partitions=section.topic_partitions,
+                max_message_bytes=max(
+                    BrokerSettings().max_message_bytes, section.max_message_bytes
+                ),
+            ),
             on_ready=on_ready,
         )
