@@ -91,35 +91,41 @@ def _kind(value: object) -> str:
 def cut_lines(file: BinaryIO, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Piece]:
     """NDJSON (https://github.com/ndjson/ndjson-spec): a record a line; blank lines are none."""
     start, line = 0, 1
-    buffer = file.read(chunk_bytes)
+    buffer = file.read(max(chunk_bytes, len(_BYTE_ORDER_MARK)))
     if buffer.startswith(_BYTE_ORDER_MARK):
-        buffer, start = buffer[3:], 3
-    while buffer:
+        start = len(_BYTE_ORDER_MARK)
+        buffer = buffer[start:]
+    at_end = False
+    while not at_end:
         chunk = file.read(chunk_bytes)
+        at_end = not chunk
         buffer += chunk
-        whole = buffer.rfind(b"\n") + 1 if chunk else len(buffer)
+        whole = len(buffer) if at_end else buffer.rfind(b"\n") + 1
         if whole == 0 and len(buffer) > MAX_RECORD_BYTES:
-            length = len(buffer)
-            while buffer and b"\n" not in buffer:
-                buffer = file.read(chunk_bytes)
-                length += len(buffer)
-            end = buffer.find(b"\n")
-            end = len(buffer) if end < 0 else end
-            length -= len(buffer) - end
+            length, buffer = _pass_over_line(buffer, file, chunk_bytes)
             yield Piece(start, length, line, None, too_long(length))
-            start, buffer = start + length, buffer[end:]
+            start += length
             continue
         lines = buffer[:whole].split(b"\n")
-        if chunk:
+        if not at_end:
             lines.pop()
         for data in lines:
             stripped = data.strip(_BLANK)
             if stripped:
-                lead = data.find(stripped[:1]) if stripped is not data else 0
-                yield Piece(start + lead, len(stripped), line, stripped)
+                yield Piece(start + data.find(stripped), len(stripped), line, stripped)
             start += len(data) + 1
             line += 1
         buffer = buffer[whole:]
+
+
+def _pass_over_line(buffer: bytes, file: BinaryIO, chunk_bytes: int) -> tuple[int, bytes]:
+    """The length of a line longer than memory should hold, and what was read behind it."""
+    length = 0
+    while buffer and b"\n" not in buffer:
+        length += len(buffer)
+        buffer = file.read(chunk_bytes)
+    end = buffer.find(b"\n")
+    return (length + end, buffer[end:]) if end >= 0 else (length, b"")
 
 
 def too_long(length: int) -> str:

@@ -21,7 +21,9 @@ _BLANKS: Final = re.compile(rb"[ \t\r\n]*+")
 _NEXT_OBJECT: Final = re.compile(rb"\}[ \t\r\n]*+,[ \t\r\n]*+\{")
 _STRING: Final = rb'"(?:[^"\\]++|\\(?s:.))*+"'
 _BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+[\[\]{}]")
-_SCALAR: Final = re.compile(rb"(?:" + _STRING + rb'|[^"\[\]{},]++)(?=[ \t\r\n]*+[,\]])')
+_SCALAR: Final = re.compile(
+    rb"(?:" + _STRING + rb'|[^"\[\]{},]*[^"\[\]{}, \t\r\n])(?=[ \t\r\n]*+[,\]])'
+)
 # How often the quick guess may fail before it is given up for a file.
 _GUESSES: Final = 3
 
@@ -32,7 +34,7 @@ class _Window:
     def __init__(self, file: BinaryIO, chunk_bytes: int) -> None:
         self._file = file
         self._chunk_bytes = chunk_bytes
-        self.data = file.read(chunk_bytes)
+        self.data = file.read(max(chunk_bytes, len(_BYTE_ORDER_MARK)))
         self.position = 3 if self.data.startswith(_BYTE_ORDER_MARK) else 0
         self._start = 0
         self._line = 1

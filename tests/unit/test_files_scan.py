@@ -1,0 +1,69 @@
+"""The scan: what is a delivery, what is not, and when a file is complete."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from headrace.producers.files.scan import FileStat, is_settled, scan
+
+
+def names(folder: Path, *patterns: str) -> list[str]:
+    return [stat.name for stat in scan(folder, patterns)]
+
+
+def make(folder: Path, *files: str) -> None:
+    for name in files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+
+
+def test_finds_files_at_any_depth_sorted(tmp_path: Path) -> None:
+    make(tmp_path, "b.csv", "a/z.csv", "a/b/c.csv", "d.txt", "A.CSV.bak")
+    assert names(tmp_path, "*.csv") == ["a/b/c.csv", "a/z.csv", "b.csv"]
+    assert names(tmp_path, "*.csv", "*.txt") == ["a/b/c.csv", "a/z.csv", "b.csv", "d.txt"]
+    (stat,) = scan(tmp_path, ["d.txt"])
+    real = (tmp_path / "d.txt").stat()
+    assert stat == FileStat(
+        tmp_path / "d.txt", "d.txt", real.st_ino, real.st_size, real.st_mtime_ns
+    )
+
+
+def test_a_pattern_with_a_slash_is_for_the_whole_name(tmp_path: Path) -> None:
+    make(tmp_path, "2024/a.csv", "2025/a.csv", "a.csv")
+    assert names(tmp_path, "2024/*.csv") == ["2024/a.csv"]
+    assert names(tmp_path, "./*/a.csv") == ["2024/a.csv", "2025/a.csv"]
+
+
+def test_passes_over_hidden_and_unfinished_files(tmp_path: Path) -> None:
+    make(tmp_path, "a.csv", ".b.csv", ".git/c.csv", "d.csv~", "e.csv.tmp", "f.csv.part")
+    make(tmp_path, "g.csv.crdownload", "~h.csv", "I.CSV.PART")
+    assert names(tmp_path, "*") == ["a.csv", "~h.csv"]
+
+
+def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    make(tmp_path, "a/b.csv")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "linked.csv").symlink_to(tmp_path / "a" / "b.csv")
+    (tmp_path / "gone.csv").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert names(tmp_path, "*.csv") == ["a/b.csv", "linked.csv"]
+
+
+def test_a_folder_that_is_not_there_is_no_end(tmp_path: Path) -> None:
+    assert scan(tmp_path / "nowhere", ["*"]) == []
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "settle_seconds", "settled"),
+    [(0.0, 2.0, False), (1.9, 2.0, False), (2.0, 2.0, True), (0.0, 0.0, True), (-9.0, 2.0, True)],
+)
+def test_a_file_unchanged_for_the_settling_time_is_complete(
+    age_seconds: float, settle_seconds: float, settled: bool
+) -> None:
+    now = 1_700_000_000 * 10**9
+    stat = FileStat(Path("a"), "a", 1, 1, now - int(age_seconds * 1e9))
+    assert is_settled(stat, now, settle_seconds) is settled
