@@ -189,9 +189,10 @@ def _json_format(look: _Look) -> Format | None:
     first, *following = text.split(b"\n", _LINES_TRIED)
     if _is_json(first):
         return "ndjson"
-    # An object over several lines, unless one of those is whole by itself: then the first is
-    # broken, and that line's fault alone.
-    return "ndjson" if any(map(_is_json, following[:-1])) else "json"
+    # An object over several lines, unless most of those are whole by themselves: then the first
+    # is broken, and that is its fault alone.
+    lines = [line for line in following[:-1] if line.strip()]
+    return "ndjson" if 2 * sum(map(_is_json, lines)) > len(lines) else "json"
 
 
 def _is_json(text: bytes) -> bool:
