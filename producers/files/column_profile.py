@@ -128,6 +128,7 @@ _FRACTION: Final = r"regexp_extract(v, '\.([0-9]*)', 1)"
 _DIGITS: Final = (
     "length(regexp_replace(regexp_extract(v, '^-?([0-9.]*)', 1), '^[0.]+|[.]', '', 'g'))"
 )
+_DOUBLE: Final = "TRY_CAST(v AS DOUBLE)"
 _NAIVE: Final = f"regexp_full_match(v, {literal(_DAY + _CLOCK)})"
 _ZONED: Final = f"regexp_full_match(v, {literal(_DAY + _CLOCK + _OFFSET)})"
 _MEASURES: Final = {
@@ -141,7 +142,8 @@ _MEASURES: Final = {
     "all_decimal": _all(_DECIMAL),
     "all_float": _all(_FLOAT),
     "all_exact_double": (
-        f"coalesce(bool_and({_DIGITS} <= 15 OR TRY_CAST(v AS DOUBLE)::VARCHAR = v), false)"
+        f"coalesce(bool_and({_DIGITS} = 0 OR abs({_DOUBLE}) BETWEEN 1e-300 AND 1e300"
+        f" AND ({_DIGITS} <= 15 OR {_DOUBLE}::VARCHAR = v)), false)"
     ),
     "all_boolean": "coalesce(bool_and(lower(v) IN ('true', 'false')), false)",
     "all_date": _all(_DAY, "TRY_CAST(v AS DATE) IS NOT NULL"),

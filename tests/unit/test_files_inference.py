@@ -122,7 +122,7 @@ def test_json_has_types_of_its_own() -> None:
             st.floats(allow_nan=False, allow_infinity=False).map(repr),
             st.dates().map(str),
             st.datetimes().map(str),
-            st.sampled_from(["", "NA", "007", "1e5", "-0", "true", " 5 "]),
+            st.sampled_from(["", "NA", "007", "1e5", "1e400", "1e-400", "-0", "true", " 5 "]),
         ),
         min_size=1,
         max_size=4,
