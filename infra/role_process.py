@@ -132,13 +132,13 @@ class RoleChannel:
 
     def __init__(self, *, supervised: bool) -> None:
         self._supervised = supervised
-        self._finish: Callable[[], None] = lambda: None
+        self._finish: Callable[[], object] = lambda: None
         self._finish_requested = False
         self._lock = threading.Lock()
         if supervised:
             threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
 
-    def on_finish(self, callback: Callable[[], None]) -> None:
+    def on_finish(self, callback: Callable[[], object]) -> None:
         """Call this (from another thread) when the parent asks to end once all is done."""
         with self._lock:
             self._finish = callback

@@ -30,9 +30,10 @@ def command(project: Path, as_json: bool) -> None:
     opened = open_project(project)
     services = running_services(opened.config.paths.services)
     outstanding: dict[str, int] = {}
-    for row in list_deliveries(opened.config.paths.ledger):
-        if row.state in ACCEPTED_STATES and row.state != DeliveryState.LANDED:
-            outstanding[row.stream] = outstanding.get(row.stream, 0) + (row.records or 0)
+    for delivery in list_deliveries(opened.config.paths.ledger):
+        if delivery.state in ACCEPTED_STATES and delivery.state != DeliveryState.LANDED:
+            records = delivery.records or 0
+            outstanding[delivery.stream] = outstanding.get(delivery.stream, 0) + records
     now = datetime.now(UTC)
     streams = [
         {
