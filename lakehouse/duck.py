@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import duckdb
 import pyarrow as pa
 
+from headrace.errors import LakeError
 from headrace.lakehouse.delta import (
     DataFile,
     LakeTable,
@@ -58,10 +59,7 @@ def open_duck(
     otherwise DuckDB 1.5 computes what stands in it twice (as in `CAST(x AS INT) BETWEEN 1 AND 2`)
     outside of it, and the error ends the query.
     """
-    spill = None
-    if scratch is not None:
-        scratch.mkdir(parents=True, exist_ok=True)
-        spill = Path(tempfile.mkdtemp(prefix="duckdb-", dir=scratch))
+    spill = None if scratch is None else _spill_folder(scratch)
     connection = duckdb.connect(
         config={
             "memory_limit": f"{memory_bytes or default_memory_bytes()}B",
@@ -82,6 +80,30 @@ def open_duck(
         connection.close()
         if spill is not None:
             shutil.rmtree(spill, ignore_errors=True)
+
+
+def _spill_folder(scratch: Path) -> Path:
+    with duck_errors(f"{scratch} cannot be written"):
+        scratch.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="duckdb-", dir=scratch))
+
+
+@contextmanager
+def duck_errors(what: str) -> Iterator[None]:
+    """Turn what DuckDB or the disk says about work of ours into a `LakeError` about a table."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise LakeError(
+            f"{what}: {duck_message(error)}",
+            remedy="free memory, or space where the project's .headrace folder lies",
+        ) from error
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        raise LakeError(
+            f"{what}: {duck_message(error).partition(' (line ')[0]}",
+            remedy="files of the lake may be damaged or gone; `headrace build` makes silver and"
+            " gold anew from bronze, and `headrace run` a lost lake from the spool",
+        ) from error
 
 
 def mount(
@@ -105,7 +127,8 @@ def mount(
     schema = table.schema
     wanted = schema.names if columns is None else list(columns)
     if not reads_in_place(table):
-        copy_into(connection, name, table.scan(wanted, _where(partitions)))
+        with duck_errors(table.name):
+            copy_into(connection, name, table.scan(wanted, _where(partitions)))
         return
     chosen = _matching(table.data_files() if files is None else files, partitions)
     if not chosen:
@@ -122,9 +145,10 @@ def mount(
         else ", hive_partitioning = false"
     )
     selection = ", ".join(quote_identifier(c) for c in wanted)
-    connection.execute(
-        f"CREATE VIEW {name} AS SELECT {selection} FROM read_parquet([{paths}], {options})"  # noqa: S608
-    )
+    with duck_errors(table.name):
+        connection.execute(
+            f"CREATE VIEW {name} AS SELECT {selection} FROM read_parquet([{paths}], {options})"  # noqa: S608
+        )
 
 
 def reads_in_place(table: LakeTable) -> bool:
@@ -160,6 +184,13 @@ def partition_predicate(column: str, values: Collection[PartitionValue]) -> str:
     if None not in values:
         return listed if known else "false"
     return f"({listed} OR {name} IS NULL)" if known else f"{name} IS NULL"
+
+
+def is_about_a_file(error: Exception) -> bool:
+    """Whether an error is about the lake's files or the machine rather than the SQL."""
+    if isinstance(error, (duckdb.IOException, duckdb.OutOfMemoryException)):
+        return True
+    return "read file" in str(error) or "magic bytes" in str(error)
 
 
 def duck_message(error: Exception) -> str:

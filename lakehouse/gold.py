@@ -21,7 +21,13 @@ from filelock import FileLock
 from headrace.errors import CommitRefusedError, ContractError, LakeError
 from headrace.lakehouse.contract import Contract
 from headrace.lakehouse.delta import Lake, LakeTable, as_stored
-from headrace.lakehouse.duck import Connection, open_duck, partition_predicate, stream_rows
+from headrace.lakehouse.duck import (
+    Connection,
+    duck_errors,
+    open_duck,
+    partition_predicate,
+    stream_rows,
+)
 from headrace.lakehouse.model_output import materialise_model, model_schema
 from headrace.lakehouse.models import Model
 from headrace.lakehouse.positions import Recipe, position_steps, read_position
@@ -85,7 +91,7 @@ def refresh_gold(
             problems.append(f"{model.file}: not refreshed, because gold.{behind[0]} was not")
             continue
         try:
-            with _locked(locks, model):
+            with duck_errors(f"gold.{model.name}"), _locked(locks, model):
                 report = _refresh_model(
                     lake, model, models, contracts, scratch, frozenset(dates or ()), rebuild
                 )

@@ -10,9 +10,15 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from headrace.errors import ContractError, LakeError
+from headrace.errors import ContractError
 from headrace.lakehouse.delta import quote_identifier
-from headrace.lakehouse.duck import Connection, copy_into, duck_message, stream_rows
+from headrace.lakehouse.duck import (
+    Connection,
+    copy_into,
+    duck_message,
+    is_about_a_file,
+    stream_rows,
+)
 from headrace.lakehouse.models import Model
 
 # DuckDB's types that Delta does not have, and what holds their values exactly. sum() of integers
@@ -38,9 +44,11 @@ def model_errors(model: Model) -> Iterator[None]:
     """Turn what DuckDB says about a model into an error that names its file."""
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        raise LakeError(f"{model.file}: {duck_message(error)}") from error
+    except (duckdb.IOException, duckdb.OutOfMemoryException):
+        raise  # about the lake or the machine, not the model
     except duckdb.Error as error:
+        if is_about_a_file(error):
+            raise
         raise ContractError(f"{model.file}: {duck_message(error)}") from error
 
 

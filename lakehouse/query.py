@@ -17,7 +17,13 @@ from headrace.errors import ContractError, LakeError, UsageError
 from headrace.lakehouse.bronze import BRONZE_SCHEMA
 from headrace.lakehouse.contract import Contract, nearest
 from headrace.lakehouse.delta import Lake
-from headrace.lakehouse.duck import Connection, duck_message, open_duck, stream_rows
+from headrace.lakehouse.duck import (
+    Connection,
+    duck_message,
+    is_about_a_file,
+    open_duck,
+    stream_rows,
+)
 from headrace.lakehouse.gold import gold_schema
 from headrace.lakehouse.models import Model
 from headrace.lakehouse.table_refs import LAYERS, SqlReads, TableRef, UnreadableSqlError, read_sql
@@ -114,10 +120,9 @@ def query_errors() -> Iterator[None]:
     """Turn what DuckDB says about a query into one message."""
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        raise LakeError(duck_message(error)) from error
     except (duckdb.Error, pa.ArrowException, OSError) as error:
-        raise UsageError(duck_message(error)) from error
+        kind = LakeError if is_about_a_file(error) else UsageError
+        raise kind(duck_message(error)) from error
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from headrace.lakehouse.delta import DataFile, Lake, LakeTable, Step
 from headrace.lakehouse.duck import (
     Connection,
     copy_into,
+    duck_errors,
     mount,
     open_duck,
     partition_predicate,
@@ -109,7 +110,7 @@ def refresh_silver(lake: Lake, contract: Contract, *, scratch: Path, locks: Path
     Raises `LakeError` where the lake cannot be read or written.
     """
     started = time.perf_counter()
-    with _locked(locks, contract.stream):
+    with duck_errors(f"silver.{contract.stream}"), _locked(locks, contract.stream):
         for attempt in range(1, _ATTEMPTS + 1):
             work = _open(lake, contract, scratch)
             if work is None:
@@ -137,7 +138,7 @@ def rebuild_silver(
     then, everything is built anew from the latest bronze.
     """
     started = time.perf_counter()
-    with _locked(locks, contract.stream):
+    with duck_errors(f"silver.{contract.stream}"), _locked(locks, contract.stream):
         work = _open(lake, contract, scratch)
         if work is None:
             return SilverReport(contract.stream, None, None)

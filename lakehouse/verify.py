@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from headrace.lakehouse.contract import Contract
 from headrace.lakehouse.delta import LakeTable
-from headrace.lakehouse.duck import Connection, copy_into, mount, open_duck
+from headrace.lakehouse.duck import Connection, copy_into, duck_errors, mount, open_duck
 from headrace.lakehouse.gold import gold_staleness
 from headrace.lakehouse.query import Catalog
 from headrace.lakehouse.silver import silver_position
@@ -112,7 +112,7 @@ def _verify_stream(
     differences: list[str] = []
     notes: list[str] = []
     foreign = 0
-    with open_duck(scratch) as duck:
+    with duck_errors(stream), open_duck(scratch) as duck:
         _mount_ledger(duck, expected)
         if bronze is None:
             duck.execute(
