@@ -193,7 +193,7 @@ async def test_a_record_over_the_message_limit_goes_as_its_place_in_the_spool(
 async def test_a_growing_file_is_left_for_the_next_time(
     tmp_path: Path, embedded_broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.producers.service._GROWTH_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("headrace.producers.round._GROWTH_PATIENCE_SECONDS", 0.5)
     project = ProduceProject(
         tmp_path / "shop", config=CONFIG.replace("settle = 0", 'settle = "400ms"')
     )

@@ -28,9 +28,10 @@ PRODUCE = """
 import asyncio, sys
 from pathlib import Path
 from headrace.config_file import load_config
-from headrace.producers import service
-service._LEDGER_FLUSH_SECONDS = 0.01
-asyncio.run(service.produce_once(load_config(Path(sys.argv[1])), bootstrap_servers=sys.argv[2]))
+from headrace.producers import round
+from headrace.producers.service import produce_once
+round._LEDGER_FLUSH_SECONDS = 0.01
+asyncio.run(produce_once(load_config(Path(sys.argv[1])), bootstrap_servers=sys.argv[2]))
 """
 
 
