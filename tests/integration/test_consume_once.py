@@ -68,6 +68,7 @@ async def test_streams_land_side_by_side(project: ConsumeProject) -> None:
     project.write_stream("", name="visits")
     project.write_stream("", name="nothing_yet")
     await project.publish(range(4), 50)
+    await project.create_topic("shop.visits")
     async with project.producer() as producer:
         for n in range(20):
             await producer.send_and_wait("shop.visits", b"%d" % n, partition=n % 4)

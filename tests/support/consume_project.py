@@ -103,7 +103,8 @@ class ConsumeProject:
 
     @asynccontextmanager
     async def producer(self) -> AsyncIterator[AIOKafkaProducer]:
-        """An idempotent producer, as headrace's is."""
+        """An idempotent producer, as headrace's is; the stream's topic is there."""
+        await self.create_topic()
         producer = AIOKafkaProducer(
             bootstrap_servers=self.bootstrap_servers,
             enable_idempotence=True,
@@ -146,10 +147,10 @@ class ConsumeProject:
         sent.append(await producer.send_batch(batch, self.topic, partition=number % PARTITIONS))
         await asyncio.gather(*sent)
 
-    async def create_topic(self) -> None:
-        """Make the topic, unless a living role was faster."""
+    async def create_topic(self, name: str | None = None) -> None:
+        """Make a topic (by default the stream's), unless it is there, or a role was faster."""
         async with self._admin() as admin:
-            answer = await admin.create_topics([NewTopic(self.topic, PARTITIONS, 1)])
+            answer = await admin.create_topics([NewTopic(name or self.topic, PARTITIONS, 1)])
             assert answer.topic_errors[0][1] in (0, TopicAlreadyExistsError.errno), answer
 
     async def delete_topic(self) -> None:
