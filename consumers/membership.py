@@ -120,7 +120,7 @@ class GroupSeat:
         except (KafkaError, OSError) as error:
             raise BrokerError(
                 f"cannot join the consumer group at {self._bootstrap_servers}: {error}",
-                remedy="check that the broker is up and [broker] bootstrap_servers is right",
+                remedy="check that the broker is up, and [broker] and [consume] in headrace.toml",
             ) from error
         for task in self._subscriber.tasks:
             task.add_done_callback(self._loop_ended)
