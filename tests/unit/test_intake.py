@@ -300,6 +300,16 @@ def test_a_delivery_placed_right_before_a_crash_is_found(project: Project) -> No
     assert project.rows()[-1].received_at > one.received_at
 
 
+def test_what_a_crashed_intake_copied_is_gone_after_the_next_start(project: Project) -> None:
+    path = project.drop("a.csv", "A")
+    (stat,) = project.look().ready
+    draft = project.spool.draft("sales", path, project.intake._origin(stat))
+    project = project.restart()
+    assert not draft.folder.exists()
+    project.take()
+    assert project.states() == [("a.csv", "received")]
+
+
 def test_a_spool_of_another_ledger_is_refused(project: Project, tmp_path: Path) -> None:
     project.drop("a.csv", "A")
     project.take()
