@@ -354,7 +354,7 @@ async def test_a_full_disk_refuses_and_forgets_nothing(tmp_path: Path) -> None:
     """No file may grow over 64 KiB, as with a full disk; then the limit goes."""
     async with serving(Process(tmp_path / "b", segment_bytes=10_000_000)) as broker:
         await broker.start(max_file_bytes=64 * 1024)
-        acknowledged = []
+        acknowledged: list[bytes] = []
         plain = AIOKafkaProducer(
             bootstrap_servers=broker.address, enable_idempotence=False, request_timeout_ms=1_000
         )

@@ -68,7 +68,7 @@ async def test_killed_at_random_moments_under_load(project: ConsumeProject) -> N
                 before = project.version()
                 wanted = before + moments.randint(1, 5)
                 await wait_for(
-                    lambda wanted=wanted: project.version() >= wanted or publisher.done(),
+                    lambda: project.version() >= wanted or publisher.done(),  # noqa: B023
                     f"commits of round {round_}",
                 )
                 await asyncio.sleep(moments.random() * 0.1)  # anywhere between two commits

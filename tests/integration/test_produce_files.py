@@ -65,8 +65,8 @@ async def test_a_delivery_goes_wholly_and_in_order_to_one_topic_partition(
     by_delivery: dict[str, list[tuple[int, int]]] = {}
     partitions: dict[str, set[int]] = {}
     for record in await read_topic(embedded_broker.bootstrap_servers):
-        delivery_id, _, number = record.event_id.rpartition(":")
-        by_delivery.setdefault(delivery_id, []).append((record.offset, int(number)))
+        delivery_id, _, record_number = record.event_id.rpartition(":")
+        by_delivery.setdefault(delivery_id, []).append((record.offset, int(record_number)))
         partitions.setdefault(delivery_id, set()).add(record.partition)
     rows = list_deliveries(project.config.paths.ledger)
     assert {row.delivery_id: {row.topic_partition} for row in rows} == partitions

@@ -61,7 +61,7 @@ def make_contract(
     *,
     stream: str = "sales",
     first_date: date = FIRST_DATE,
-    **rules: object,
+    **rules: Any,
 ) -> Contract:
     """A contract as `streams/<stream>.toml` would give it."""
     return compile_contract(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.consumers.batch import BatchLimits, Buffer, Part, delivery_ids, select_new
-from headrace.consumers.chunk import ChunkDecoder
+from headrace.consumers.chunk import Chunk, ChunkDecoder
 from headrace.consumers.intervals import Intervals
 from headrace.lakehouse.bronze import BRONZE_SCHEMA, TopicPosition
 from headrace.stream import Stream
@@ -21,7 +21,7 @@ LIMITS = BatchLimits(rows=10, size_bytes=1_000_000, age_seconds=2.0)
 DECODER = ChunkDecoder(Stream(), TOPIC, 0)
 
 
-def chunk(records: list):
+def chunk(records: list) -> Chunk:
     return DECODER.decode(records, 1)
 
 

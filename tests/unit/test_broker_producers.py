@@ -92,7 +92,8 @@ def test_any_order_of_sending_gives_the_batches_once_and_in_order(
     counts: list[int], tries: list[int]
 ) -> None:
     starts = [sum(counts[:place]) for place in range(len(counts))]
-    states, log = ProducerStates(), []
+    states = ProducerStates()
+    log: list[int] = []
     for place in (*(t % len(counts) for t in tries), *range(len(counts))):
         sent = header(starts[place], counts[place])
         try:

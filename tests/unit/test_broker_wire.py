@@ -126,10 +126,11 @@ async def test_an_unknown_version_of_api_versions_is_told_what_there_is(
     answer = await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
     writer.close()
     schema = load_response_schema(18, 0)
+    response: Any
     response, length = entity_reader(schema)(answer, 4)
     assert length + 4 == len(answer)
-    assert response.error_code is ErrorCode.unsupported_version  # type: ignore[attr-defined]
-    assert {a.api_key: (a.min_version, a.max_version) for a in response.api_keys} == {  # type: ignore[attr-defined]
+    assert response.error_code is ErrorCode.unsupported_version
+    assert {a.api_key: (a.min_version, a.max_version) for a in response.api_keys} == {
         api.key: (api.advertised_oldest, api.newest) for api in APIS.values()
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ from support.small_lake import make_contract
     ],
 )
 def test_what_cannot_be_used_is_refused(
-    columns: dict[str, object], rules: dict[str, object], message: str
+    columns: dict[str, object], rules: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ContractError) as caught:
         make_contract(columns, **rules)
@@ -91,7 +92,7 @@ def test_spellings_of_a_type_are_one_contract() -> None:
     ],
 )
 def test_what_decides_a_verdict_is_in_the_hash(
-    columns: dict[str, object], rules: dict[str, object]
+    columns: dict[str, object], rules: dict[str, Any]
 ) -> None:
     first_date = rules.pop("first_date", date(2020, 1, 1))
     assert isinstance(first_date, date)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -95,7 +96,7 @@ def errors(batches: list[RecordBatch]) -> list[str]:
 cells = st.text(
     st.one_of(
         st.sampled_from(list(" \t,;|:\"'\\\r\n\0aé€😀#")),
-        st.characters(exclude_categories=("Cs",)),
+        st.characters(exclude_categories=["Cs"]),
     ),
     max_size=8,
 )
@@ -125,7 +126,7 @@ def test_any_table_of_any_dialect_reads_back_equal(
     delimiter: str,
     quote: str,
     escaped: bool,
-    quoting: int,
+    quoting: Literal[0, 1, 2, 3],
     line_end: str,
     mark: bool,
     last_line_ends: bool,

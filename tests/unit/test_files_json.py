@@ -24,7 +24,7 @@ from headrace.stream import Stream
 
 RECEIVED_AT = datetime(2024, 5, 6, tzinfo=UTC)
 
-names = st.text(st.characters(exclude_categories=("Cs",)), max_size=5)
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 values = st.recursive(
     st.none()
     | st.booleans()
@@ -42,7 +42,12 @@ def read(
     path: Path, reading: Reading, first: int = 0
 ) -> list[tuple[int, bytes, datetime | None, str | None]]:
     return [
-        (batch.first_number + i, value, batch.event_times[i], batch.errors and batch.errors[i])
+        (
+            batch.first_number + i,
+            value,
+            batch.event_times[i],
+            batch.errors[i] if batch.errors else None,
+        )
         for batch in read_records(
             path,
             reading,

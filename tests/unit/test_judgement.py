@@ -35,7 +35,7 @@ def judge_values(contract: Contract, *values: object) -> list[dict[str, Any]]:
     return judge(contract, *(bronze_row(value, DAY, 1, n) for n, value in enumerate(values)))
 
 
-def judge_cell(column: object, cell: object, **rules: object) -> tuple[object, str | None]:
+def judge_cell(column: object, cell: object, **rules: Any) -> tuple[object, str | None]:
     """The value a column takes from one cell, and the reason why it takes none."""
     (row,) = judge_values(make_contract({"x": column}, **rules), {"x": cell})
     assert (row["_verdict"] == "ok") == (row["_reason"] is None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
@@ -57,7 +57,7 @@ def questions() -> Iterator[list[str]]:
         yield asked
 
 
-def plain(numbers: dict[str, Intervals], *deliveries: int) -> list[list[tuple[int, int]]]:
+def plain(numbers: Mapping[str, Intervals], *deliveries: int) -> list[list[tuple[int, int]]]:
     return [list(numbers[delivery(d)]) for d in deliveries]
 
 

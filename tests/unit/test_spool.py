@@ -82,7 +82,8 @@ def test_a_file_that_changes_while_it_is_copied_is_not_taken(
     spool: Spool, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = origin_of(file)
-    real_fstat, looks = os.fstat, []
+    real_fstat = os.fstat
+    looks: list[os.stat_result] = []
 
     def fstat(descriptor: int) -> os.stat_result:
         stat = real_fstat(descriptor)
