@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -73,3 +73,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("left out")
         for part, remedy in sorted(left_out.items()):
             terminalreporter.write_line(f"left out: {part} ({remedy})")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With several workers (`-n`), each tells the first process what it left out."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = left_out
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended."""
+    left_out.update(getattr(node, "workeroutput", {}).get("left_out", {}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -89,7 +90,7 @@ class Bronze:
 
 
 def row(delivery_id: str, records: int, last_offset: int | None, partition: int = 0) -> DeliveryRow:
-    fields = dict.fromkeys(DeliveryRow.__dataclass_fields__)
+    fields: dict[str, Any] = dict.fromkeys(DeliveryRow.__dataclass_fields__)
     return DeliveryRow(
         **{
             **fields,
