@@ -17,7 +17,7 @@ from headrace.infra.broker.server import BrokerServer
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.ledger import list_deliveries
 from headrace.producers.service import produce_once
-from support.produce_project import ProduceProject, TopicRecord, read_topic
+from support.produce_project import ProduceProject, TopicRecord, lasting_port, read_topic
 
 DEADLINE_SECONDS = 60
 
@@ -177,7 +177,7 @@ async def test_a_broker_that_restarts_meanwhile_is_waited_for(
     monkeypatch.setattr("headrace.producers.round._LEDGER_FLUSH_SECONDS", 0.01)
     folder = tmp_path / "data"
     project.drop_rows("a.csv", 60_000)
-    async with BrokerServer(folder) as broker:
+    async with BrokerServer(folder, port=lasting_port()) as broker:
         port = broker.port
         running = asyncio.create_task(produce(project, broker))
         await until(

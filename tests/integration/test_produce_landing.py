@@ -18,7 +18,7 @@ from headrace.infra.broker.server import BrokerServer
 from headrace.producers.ledger import list_deliveries
 from headrace.producers.outcome import ProduceSummary
 from headrace.producers.service import produce_once
-from support.produce_project import CONFIG, ProduceProject
+from support.produce_project import CONFIG, ProduceProject, lasting_port
 
 DEADLINE_SECONDS = 60
 CONFIG_QUICK = CONFIG + '[consume]\nbatch_age = "200ms"\nbatch_rows = 5000\n'
@@ -157,7 +157,7 @@ async def test_a_broker_wiped_under_a_living_producer_and_consumer_loses_nothing
     monkeypatch.setattr("headrace.producers.landing_watch._THOROUGH_LOOK_SECONDS", 1.0)
     for name in ("a.csv", "b.csv", "c.csv"):
         project.drop_rows(name, 40_000)
-    async with BrokerServer(tmp_path / "first") as broker:
+    async with BrokerServer(tmp_path / "first", port=lasting_port()) as broker:
         port, servers = broker.port, broker.bootstrap_servers
         consumer = consuming(project, servers)
         await consumer.__aenter__()

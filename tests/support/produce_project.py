@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,6 +85,22 @@ class ProduceProject:
     def command(self, bootstrap_servers: str) -> list[str]:
         """The producer as a process."""
         return [sys.executable, "-P", "-c", PRODUCE, str(self.root), bootstrap_servers]
+
+
+def lasting_port() -> int:
+    """A free port that a restarted server gets again.
+
+    Below the ephemeral ones: there, a client that tries again and again to connect to a server that
+    is down will at some point be given that very port, and connect to itself.
+    """
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
 
 
 async def read_topic(bootstrap_servers: str, topic: str = "shop.sales") -> list[TopicRecord]:
