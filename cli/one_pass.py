@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from headrace.config import Config
 from headrace.errors import HeadraceError
+from headrace.infra.ports import free_port
 from headrace.infra.restarts import RestartPolicy
 from headrace.infra.role_process import Role, RoleMessage, RoleProcess
 from headrace.infra.services import Service, record_services
@@ -127,7 +128,7 @@ class _Ingest:
         self._roles: dict[Role, RoleProcess] = {}
         self._errors: dict[int, dict[str, object]] = {}
         self._restarts: dict[Role, RestartPolicy] = {}
-        self._broker_port = config.settings.broker.port
+        self._broker_port = config.settings.broker.port or free_port()
         self._broker_ready = False
         self._produced: dict[str, int] | None = None
         self.landed_rows = 0

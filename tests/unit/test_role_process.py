@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import ProjectLockedError
+from headrace.infra.ports import free_port
 from headrace.infra.restarts import RestartPolicy
 from headrace.infra.role_process import RoleMessage, RoleProcess
 from headrace.infra.services import Service, record_services, running_services
@@ -123,3 +125,10 @@ def test_only_living_services_are_listed(tmp_path: Path) -> None:
     assert [service.role for service in running_services(path)] == ["broker"]
     path.write_text("not json")
     assert running_services(path) == []
+
+
+def test_a_free_port_can_be_bound_and_is_no_clients_own() -> None:
+    port = free_port()
+    assert 20_000 <= port <= 32_000
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", port))
