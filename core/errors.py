@@ -65,9 +65,3 @@ class CommitUnknownError(LakeError):
 
 class ContractError(ConfigError):
     """A stream's contract or a gold model cannot be used as written."""
-
-
-class CheckFailedError(HeadraceError):
-    """A check did not hold, such as `verify`'s."""
-
-    exit_code = 3

@@ -108,11 +108,6 @@ def outdate_silver(small: SmallLake) -> None:
     small.land([{"Quantity": "5"}], day=D2, delivery=2, first_number=2)
 
 
-def outdate_gold(small: SmallLake) -> None:
-    outdate_silver(small)
-    small.refresh(CONTRACT)
-
-
 def rename_a_record(small: SmallLake) -> None:
     delta(small, "bronze").update({"record_number": "7"}, predicate="record_number = 2")
 
