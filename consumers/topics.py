@@ -57,7 +57,8 @@ async def _ensure(config: Config, bootstrap_servers: str, topics: Collection[str
                 NewTopic(
                     name=topic,
                     num_partitions=broker.topic_partitions,
-                    replication_factor=1 if config.embedded_broker else broker.replication_factor,
+                    replication_factor=broker.new_topic_replication,
+                    topic_configs=broker.new_topic_configs,
                 )
                 for topic in missing
             ]

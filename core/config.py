@@ -76,6 +76,21 @@ class BrokerSection(_Section):
         Bytes, Field(ge=1_024, description="a larger record goes as a reference to the spool")
     ] = 1_000_000
 
+    @property
+    def new_topic_replication(self) -> int:
+        """Replicas of a new topic: the embedded broker is one node."""
+        return 1 if self.bootstrap_servers is None else self.replication_factor
+
+    @property
+    def new_topic_configs(self) -> dict[str, str]:
+        """Topic settings that whoever creates a topic first has to give it.
+
+        The embedded broker is started with its limit instead.
+        """
+        if self.bootstrap_servers is None:
+            return {}
+        return {"max.message.bytes": str(self.max_message_bytes)}
+
 
 class CsvOptions(_Section):
     """How the CSV files of a source are written; what is left out is found from a sample."""

@@ -46,11 +46,10 @@ class BrokerLink:
     new one.
     """
 
-    def __init__(self, bootstrap_servers: str, settings: BrokerSection, *, embedded: bool) -> None:
+    def __init__(self, bootstrap_servers: str, settings: BrokerSection) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.max_message_bytes = settings.max_message_bytes
         self._settings = settings
-        self._embedded = embedded
         self._producer: Any = None
         self._reader: Any = None
         self._reader_lock = asyncio.Lock()
@@ -175,10 +174,13 @@ class BrokerLink:
     async def _create_topics(self, topics: list[str]) -> None:
         if not topics:
             return
-        replication = 1 if self._embedded else self._settings.replication_factor
-        configs = {} if self._embedded else {"max.message.bytes": str(self.max_message_bytes)}
         new = [
-            NewTopic(topic, self._settings.topic_partitions, replication, topic_configs=configs)
+            NewTopic(
+                topic,
+                self._settings.topic_partitions,
+                self._settings.new_topic_replication,
+                topic_configs=self._settings.new_topic_configs,
+            )
             for topic in topics
         ]
         admin = AIOKafkaAdminClient(

@@ -55,9 +55,7 @@ async def produce_once(
         outstanding = ledger.deliveries(OUTSTANDING_STATES, source)
         streams = {s.stream for s in sources.values()} | {row.stream for row in outstanding}
         session = BrokerSession(
-            lambda: BrokerLink(
-                bootstrap_servers, config.settings.broker, embedded=config.embedded_broker
-            ),
+            lambda: BrokerLink(bootstrap_servers, config.settings.broker),
             sorted(config.topic(stream) for stream in streams),
         )
         try:
