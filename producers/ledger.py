@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 from headrace.errors import LedgerError
 from headrace.producers.delivery import (
@@ -54,19 +54,6 @@ class Acknowledgement:
     next_record: int
     unreadable: int
     last_offset: int | None
-
-
-class Expectation(NamedTuple):
-    """What `verify` holds bronze against; `records` is None until a delivery was read to its end.
-
-    `state`: of an accepted delivery; only of a landed one must all records be in bronze.
-    """
-
-    delivery_id: str
-    source: str
-    name: str
-    records: int | None
-    state: str
 
 
 class Ledger:
@@ -372,17 +359,6 @@ def list_deliveries(path: Path, state: str | None = None) -> list[DeliveryRow]:
     query = f"SELECT {_COLUMNS} FROM deliveries {where} ORDER BY delivery_id"  # noqa: S608
     with closing(connection), ledger_errors(path):
         return [_row(row) for row in connection.execute(query, values)]
-
-
-def landed_expectations(path: Path) -> dict[str, list[Expectation]]:
-    """What bronze must hold of each accepted delivery, by stream."""
-    expectations: dict[str, list[Expectation]] = {}
-    for row in list_deliveries(path):
-        if row.state in ACCEPTED_STATES:
-            expectations.setdefault(row.stream, []).append(
-                Expectation(row.delivery_id, row.source, row.name, row.records, row.state)
-            )
-    return expectations
 
 
 def _remember_file(connection: sqlite3.Connection, identity: Identity) -> None:
