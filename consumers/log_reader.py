@@ -29,6 +29,7 @@ class LogReader:
     def __init__(self, bootstrap_servers: str) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._consumer: AIOKafkaConsumer | None = None
+        self._seen: set[TopicPartition] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -101,9 +102,12 @@ class LogReader:
         if not wanted:
             return hashes
         # A new assignment each time: nothing fetched before can pass for what the log holds now.
-        consumer.assign(list(wanted))
-        for tp, offset in wanted.items():
-            consumer.seek(tp, offset)
+        # Of all partitions ever asked for, as aiokafka looks up anew what it had not assigned.
+        self._seen |= wanted.keys()
+        consumer.assign(list(self._seen))
+        for tp in self._seen:
+            consumer.seek(tp, wanted.get(tp, 0))
+        consumer.pause(*(self._seen - wanted.keys()))
         waiting = set(wanted)
         while waiting:
             try:
@@ -129,7 +133,6 @@ class LogReader:
                 # "earliest" would answer with another record where the wanted one is gone
                 auto_offset_reset="none",
                 request_timeout_ms=int(_ANSWER_SECONDS * 1_000),
-                retry_backoff_ms=20,
                 fetch_max_wait_ms=100,
                 max_partition_fetch_bytes=64 * 1024,
             )

@@ -44,3 +44,24 @@ def configure_logs(*, verbose: bool = False, stream: TextIO | None = None) -> No
     root.setLevel(level)
     for noisy in ("aiokafka", "faststream", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    handler.addFilter(RepeatFilter())
+
+
+class RepeatFilter(logging.Filter):
+    """Lets a library's message through once in a while: aiokafka tells of each retry."""
+
+    def __init__(self, every_seconds: float = 10.0) -> None:
+        super().__init__()
+        self._every_seconds = every_seconds
+        self._said_at: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is ours, or has not been said for a while."""
+        if not record.name.startswith("aiokafka"):
+            return True
+        message = (record.name, str(record.msg))
+        now = record.created
+        if now - self._said_at.get(message, float("-inf")) < self._every_seconds:
+            return False
+        self._said_at[message] = now
+        return True

@@ -71,7 +71,7 @@ class ConsumeProject:
         *,
         batch_rows: int = 500,
         batch_age: str = "100ms",
-        session_timeout: str = "2s",
+        session_timeout: str = "10s",
     ) -> None:
         root.mkdir(parents=True)
         (root / "headrace.toml").write_text(
