@@ -8,7 +8,7 @@ Else brackets and strings are counted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import BinaryIO, Final
 
 import orjson
@@ -85,13 +85,12 @@ class _Window:
         self.position = self._counted_to = 0
         return Piece(start, length, line, None, problem)
 
-    def take(self, end: int, value: object = None) -> Piece:
+    def take(self, end: int) -> Piece:
         """The bytes up to `end` as a piece; the position moves behind them."""
-        piece = Piece(
-            self.offset, end - self.position, self.line(), self.data[self.position : end], "", value
-        )
+        start = self.position
+        line = self.line()
         self.position = end
-        return piece
+        return Piece(self._start + start, end - start, line, self.data[start:end])
 
 
 def cut_values(file: BinaryIO, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Piece]:
@@ -120,9 +119,9 @@ def cut_values(file: BinaryIO, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Piec
                 window.position += 1
                 in_array = False
                 continue
-        guess = _guessed(window) if window.next_byte() == b"{" and guesses else None
-        guesses = max(0, guesses - (guess is None))
-        piece = _element(window) if guess is None else guess
+        if guesses and window.next_byte() == b"{":
+            guesses -= not (yield from _guessed(window))
+        piece = _element(window)
         yield piece
         if piece.data is None:
             return
@@ -140,16 +139,23 @@ def _not_closed(found: bytes) -> str:
     return "expected a comma or ] here" if found else "the array is not closed"
 
 
-def _guessed(window: _Window) -> Piece | None:
-    following = _NEXT_OBJECT.search(window.data, window.position)
-    if following is None:
-        return _bracketed(window)
-    end = following.start() + 1
-    try:
-        value = orjson.loads(memoryview(window.data)[window.position : end])
-    except orjson.JSONDecodeError:
-        return None
-    return window.take(end, value)
+def _guessed(window: _Window) -> Generator[Piece, None, bool]:
+    """The objects in the window that end where the next one begins; False where one does not.
+
+    The position is then at the first that has to be looked at more closely.
+    """
+    data = window.data
+    for following in _NEXT_OBJECT.finditer(data, window.position):
+        piece = window.take(following.start() + 1)
+        assert piece.data is not None
+        try:
+            piece = piece._replace(value=orjson.loads(piece.data))
+        except orjson.JSONDecodeError:
+            window.position -= piece.length
+            return False
+        window.position = following.end() - 1
+        yield piece
+    return True
 
 
 def _element(window: _Window) -> Piece:
