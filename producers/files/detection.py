@@ -4,65 +4,38 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 import orjson
 
-from headrace.config import CsvOptions, FileSource
+from headrace.config import FileSource
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files.csv_dialect import (
-    find_delimiter,
-    find_newline,
-    find_quote,
-    has_header,
-    read_sample,
-)
-from headrace.producers.files.csv_grammar import Dialect, unique_names
+from headrace.producers.files.csv_detection import detect_csv
 from headrace.producers.files.event_times import EventTimes, time_in_name
+from headrace.producers.files.first_look import Look, look_at
 from headrace.producers.files.json_path import parse_column
 from headrace.producers.files.reading import Format, Reading
-from headrace.producers.files.signatures import describe_markup, describe_signature, is_binary
-from headrace.producers.files.text_encoding import decode_sample, encoding_name
+from headrace.producers.files.signatures import describe_markup
 from headrace.stream import Stream
 
-SAMPLE_BYTES: Final = 512_000
 _JSON_NAMES: Final = (".json", ".geojson")
 _LINES_NAMES: Final = (".ndjson", ".jsonl")
 _CSV_NAMES: Final = (".csv", ".tsv", ".tab", ".psv")
-_MARKS: Final = (
-    (b"\xff\xfe\x00\x00", "utf-32-le"),
-    (b"\x00\x00\xfe\xff", "utf-32-be"),
-    (b"\xff\xfe", "utf-16-le"),
-    (b"\xfe\xff", "utf-16-be"),
-)
-# Dialects are told apart by fewer rows than encodings.
-_DIALECT_BYTES: Final = 64_000
 _LINES_TRIED: Final = 10
 _DECLARE_FORMAT: Final = "if it is what it should be, declare `format` for the source"
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """A file's beginning: as it is, and as UTF-8 text. `whole`: there is no more of it."""
-
-    name: str
-    raw: bytes
-    text: bytes
-    encoding: str
-    whole: bool
 
 
 def detect_reading(path: Path, name: str, source: FileSource, stream: Stream) -> Reading:
     """See `headrace.producers.files.reading.detect`."""
     notes: list[str] = []
-    look = _look_at(path, name, source, notes)
+    look = look_at(path, name, source, notes)
     format_ = source.format or _find_format(look)
     if source.format is None:
         notes.append(f"format: {format_}")
     if format_ == "csv":
-        reading = _read_csv(look, source.csv, notes)
+        reading = detect_csv(look, source.csv, notes)
     else:
         _check_json(look, format_)
         reading = Reading(format=format_, encoding=look.encoding)
@@ -79,81 +52,7 @@ def detect_reading(path: Path, name: str, source: FileSource, stream: Stream) ->
     return reading
 
 
-def _look_at(path: Path, name: str, source: FileSource, notes: list[str]) -> _Look:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(SAMPLE_BYTES)
-            whole = not file.read(1)
-    except OSError as error:
-        raise DeliveryRejectedError(
-            f"{name}: cannot be read: {error.strerror}", remedy="check its permissions"
-        ) from error
-    if not raw:
-        raise DeliveryRejectedError(
-            f"{name}: the file is empty (0 bytes)",
-            remedy="if it was caught while being written, it is taken again once it has grown",
-        )
-    encoding = _encoding(raw, name, source, notes)
-    if encoding == "utf-8" or not encoding.startswith("utf-"):
-        kind = describe_signature(raw)
-        if kind is None and source.format is None and is_binary(raw):
-            kind = "binary data"
-        if kind:
-            raise DeliveryRejectedError(
-                f"{name}: found {kind}, expected text with records (CSV, NDJSON or JSON)",
-                remedy="unpack or export it as CSV or JSON, or leave it out by `patterns`",
-            )
-    text = decode_sample(raw, encoding, whole=whole, name=name)
-    if encoding == "utf-8":
-        _check_utf8(text, name)
-    return _Look(name, raw, text, encoding, whole)
-
-
-def _encoding(raw: bytes, name: str, source: FileSource, notes: list[str]) -> str:
-    declared = source.csv.encoding
-    marked = next((encoding for mark, encoding in _MARKS if raw.startswith(mark)), None)
-    if declared is None:
-        if marked:
-            notes.append(f"encoding: {marked}, from its byte order mark")
-        return marked or "utf-8"
-    encoding = encoding_name(declared)
-    if encoding is None:
-        raise DeliveryRejectedError(
-            f"{name}: csv.encoding: found {declared!r}, expected an encoding Python knows",
-            remedy='such as "utf-8", "latin-1", "cp1252" or "utf-16"',
-        )
-    if encoding in ("utf-16", "utf-32"):
-        return marked if marked and marked.startswith(encoding) else f"{encoding}-le"
-    return encoding
-
-
-def _check_utf8(text: bytes, name: str) -> None:
-    """Refuse a file most of whose accented lines are not UTF-8: it is another encoding.
-
-    A single line that is not is that record's fault, and is left to it.
-    """
-    accented = [line for line in text.split(b"\n")[:-1] or [text] if not line.isascii()]
-    broken = 0
-    for line in accented:
-        try:
-            line.decode()
-        except UnicodeDecodeError:
-            broken += 1
-    header = text.split(b"\n", 1)[0]
-    try:
-        header.decode()
-        header_broken = False
-    except UnicodeDecodeError:
-        header_broken = True
-    if header_broken or (broken >= 3 and broken * 2 > len(accented)):
-        raise DeliveryRejectedError(
-            f"{name}: found text that is not UTF-8 ({broken} of its first {len(accented)} lines"
-            " with accents or symbols), expected UTF-8",
-            remedy='declare what the source writes, such as csv.encoding = "cp1252"',
-        )
-
-
-def _find_format(look: _Look) -> Format:
+def _find_format(look: Look) -> Format:
     suffix = PurePosixPath(look.name).suffix.lower()
     kind = describe_markup(look.text)
     if kind:
@@ -177,7 +76,7 @@ def _find_format(look: _Look) -> Format:
     return "csv"
 
 
-def _json_format(look: _Look) -> Format | None:
+def _json_format(look: Look) -> Format | None:
     """The JSON a text begins with: an array or object over many lines, or one a line."""
     text = look.text.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"["):
@@ -202,7 +101,7 @@ def _is_json(text: bytes) -> bool:
         return False
 
 
-def _check_json(look: _Look, format_: Format) -> None:
+def _check_json(look: Look, format_: Format) -> None:
     text = look.text.lstrip(b"\xef\xbb\xbf \t\r\n")
     expected = b"{" if format_ == "ndjson" else b"{["
     if (text and text[:1] in expected) or (
@@ -221,80 +120,6 @@ def _check_json(look: _Look, format_: Format) -> None:
 
 def _shown(text: bytes) -> str:
     return repr(text[:30].decode(errors="replace").splitlines()[0])
-
-
-def _read_csv(look: _Look, options: CsvOptions, notes: list[str]) -> Reading:
-    data = look.text.removeprefix(b"\xef\xbb\xbf")[:_DIALECT_BYTES]
-    whole = look.whole and len(data) < _DIALECT_BYTES
-    newline = find_newline(data)
-    quote = options.quote if options.quote is not None else find_quote(data)
-    escape = options.escape if options.escape is not None else quote
-    dialect = Dialect(options.delimiter or ",", quote, escape, newline)
-    if options.delimiter is None:
-        found = find_delimiter(data, dialect, look.name, whole=whole)
-        dialect = replace(dialect, delimiter=found)
-        notes.append(f"delimiter: {found!r}")
-    if quote and quote in dialect.delimiter:
-        raise DeliveryRejectedError(
-            f"{look.name}: csv.quote and csv.delimiter are the same", remedy="set one of them"
-        )
-    if options.quote is None and quote != '"':
-        notes.append(f"quote: {quote!r}")
-    sample = read_sample(data, dialect, whole=whole)
-    rows = sample.rows
-    if not rows:
-        raise DeliveryRejectedError(
-            f"{look.name}: found no row in its first {len(look.raw):,} bytes, expected CSV",
-            remedy="check the file; or set csv.delimiter and csv.quote for the source",
-        )
-    header = _has_header(options, rows, notes)
-    columns = _columns(look.name, options, rows, header=header)
-    below = replace(sample, rows=rows[1:]) if header else sample
-    if (below.rows or below.broken) and not below.share_with(len(columns)):
-        counts = ", ".join(map(str, sorted({len(row) for row in below.rows})[:5])) or "broken ones"
-        raise DeliveryRejectedError(
-            f"{look.name}: no row of its first {len(below.rows) + below.broken} has the"
-            f" {len(columns)} columns its {'header' if header else 'declaration'} names"
-            f" (found {counts}; delimiter {dialect.delimiter!r})",
-            remedy="set csv.delimiter, csv.quote or csv.columns for the source as the file is",
-        )
-    return Reading(
-        format="csv",
-        encoding=look.encoding,
-        delimiter=dialect.delimiter,
-        quote=dialect.quote,
-        escape=dialect.escape,
-        newline=newline,
-        header=header,
-        columns=columns,
-    )
-
-
-def _has_header(options: CsvOptions, rows: Sequence[Sequence[str]], notes: list[str]) -> bool:
-    if options.header is not None:
-        return options.header
-    if options.columns:
-        header = [cell.strip() for cell in rows[0]] == list(options.columns)
-        notes.append(f"header: {'yes, the declared columns' if header else 'no'}")
-        return header
-    header = has_header(rows)
-    if not header:
-        notes.append("header: no, its first row holds values")
-    return header
-
-
-def _columns(
-    name: str, options: CsvOptions, rows: Sequence[Sequence[str]], *, header: bool
-) -> tuple[str, ...]:
-    if not options.columns:
-        return unique_names(rows[0] if header else [""] * len(rows[0]))
-    if len(options.columns) != len(rows[0]):
-        raise DeliveryRejectedError(
-            f"{name}: found {len(rows[0])} columns, expected the {len(options.columns)} of"
-            " csv.columns",
-            remedy="correct csv.columns of the source",
-        )
-    return unique_names(options.columns)
 
 
 def _check_event_time(reading: Reading, name: str) -> None:

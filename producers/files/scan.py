@@ -43,11 +43,10 @@ def scan(folder: Path, patterns: Sequence[str]) -> list[FileStat]:
 def is_settled(stat: FileStat, now_ns: int, settle_seconds: float) -> bool:
     """Whether a file has been unchanged for the settling time.
 
-    A modification time in the future (another machine's clock, an unpacked archive) counts as
-    long ago: such a file would otherwise wait for years. What grows after it was taken is taken
-    again, and supersedes.
+    A time far in the future (another machine's clock, an unpacked archive) counts as long ago:
+    such a file would otherwise wait for years.
     """
-    return not 0 <= now_ns - stat.mtime_ns < settle_seconds * 1e9
+    return abs(now_ns - stat.mtime_ns) >= settle_seconds * 1e9
 
 
 class _Wanted:

@@ -59,7 +59,14 @@ def test_a_folder_that_is_not_there_is_no_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("age_seconds", "settle_seconds", "settled"),
-    [(0.0, 2.0, False), (1.9, 2.0, False), (2.0, 2.0, True), (0.0, 0.0, True), (-9.0, 2.0, True)],
+    [
+        (0.0, 2.0, False),
+        (1.9, 2.0, False),
+        (2.0, 2.0, True),
+        (0.0, 0.0, True),
+        (-9.0, 2.0, True),
+        (-1.0, 2.0, False),
+    ],
 )
 def test_a_file_unchanged_for_the_settling_time_is_complete(
     age_seconds: float, settle_seconds: float, settled: bool
