@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from headrace.event_time import EPOCH_FORMATS
 from headrace.lakehouse.delta import quote_literal
+from headrace.lakehouse.duck import Connection, fetch_row
 
 _ARROW: Final[dict[str, pa.DataType]] = {
     "VARCHAR": pa.string(),
@@ -211,19 +212,19 @@ def _placed(naive: str, zone: str) -> str:
     )
 
 
-def parse_type(text: str, connection: duckdb.DuckDBPyConnection) -> ColumnType:
+def parse_type(text: str, connection: Connection) -> ColumnType:
     """A type as a contract writes it. Raises `UnknownTypeError` with the nearest valid name."""
     try:
         if not _PLAIN_NAME.match(text.strip()):
             raise UnknownTypeError(f"{text!r} is not a type a contract can use{_expected(text)}")
-        found = connection.execute(f"SELECT typeof(CAST(NULL AS {text}))").fetchone()
+        (found,) = fetch_row(connection, f"SELECT typeof(CAST(NULL AS {text}))")
     except duckdb.Error as error:
         known = connection.execute("SELECT DISTINCT lower(type_name) FROM duckdb_types()")
         names = [str(row[0]) for row in known.fetchall()]
         raise UnknownTypeError(
             f"{text!r} is not a type DuckDB knows{_expected(text, names)}"
         ) from error
-    name = str(found[0]) if found else ""
+    name = str(found)
     if name not in _ARROW and not _DECIMAL.match(name):
         instead = _INSTEAD.get(name)
         hint = f'; use "{instead}"' if instead else _expected(text)

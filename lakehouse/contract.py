@@ -21,7 +21,7 @@ from headrace.errors import ContractError
 from headrace.event_time import EPOCH_FORMATS
 from headrace.lakehouse.column_types import ColumnType, UnknownTypeError, parse_type
 from headrace.lakehouse.delta import quote_identifier, quote_literal
-from headrace.lakehouse.duck import Connection, duck_message, open_duck
+from headrace.lakehouse.duck import Connection, duck_message, fetch_row, open_duck
 from headrace.lakehouse.judgement import BRONZE_COLUMNS, judge_sql, tried_sql
 from headrace.stream import Stream
 
@@ -215,11 +215,11 @@ def _compile_checks(
         try:
             # In WHERE, so that aggregates and window functions are refused.
             connection.execute(f"SELECT 1 FROM record WHERE {tried_sql(sql)}.v")  # noqa: S608
-            described = connection.execute(f"DESCRIBE SELECT ({sql}\n) FROM record").fetchone()  # noqa: S608
+            described = fetch_row(connection, f"DESCRIBE SELECT ({sql}\n) FROM record")  # noqa: S608
         except duckdb.Error as error:
             problems.append(f"checks.{name}: {_explain_check(error, names)} (found {sql!r})")
             continue
-        type_ = str(described[1]) if described else ""
+        type_ = str(described[1])
         if type_ != "BOOLEAN":
             problems.append(
                 f"checks.{name}: expected a condition, and this is {type_} (found {sql!r})"

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 import duckdb
@@ -169,6 +169,14 @@ def copy_into(connection: Connection, name: str, rows: pa.RecordBatchReader | pa
         connection.execute(f"CREATE TABLE {name} AS SELECT * FROM headrace_incoming")  # noqa: S608
     finally:
         connection.unregister("headrace_incoming")
+
+
+def fetch_row(connection: Connection, sql: str) -> tuple[Any, ...]:
+    """The first row of a query that gives at least one.
+
+    All are fetched: DuckDB 2.0 refuses the next statement while rows of the last are waiting.
+    """
+    return connection.execute(sql).fetchall()[0]
 
 
 def stream_rows(connection: Connection, sql: str) -> pa.RecordBatchReader:

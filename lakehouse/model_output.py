@@ -16,6 +16,7 @@ from headrace.lakehouse.duck import (
     Connection,
     copy_into,
     duck_message,
+    fetch_row,
     is_about_a_file,
     stream_rows,
 )
@@ -55,7 +56,8 @@ def model_errors(model: Model) -> Iterator[None]:
 def model_schema(duck: Connection, model: Model) -> pa.Schema:
     """The columns a model gives over the views that are mounted. Raises `ContractError`."""
     with model_errors(model):
-        return stream_rows(duck, f"SELECT * FROM ({_stored_sql(duck, model)}) LIMIT 0").schema  # noqa: S608
+        sql = f"SELECT * FROM ({_stored_sql(duck, model)}) LIMIT 0"  # noqa: S608
+        return stream_rows(duck, sql).read_all().schema
 
 
 def materialise_model(
@@ -83,12 +85,12 @@ def materialise_model(
             )
         if model.grain == "month":
             _refuse_mid_month(duck, model)
-        rows = duck.execute("SELECT count(*) FROM result").fetchone()
+        (rows,) = fetch_row(duck, "SELECT count(*) FROM result")
         found: list[tuple[date | None]] = []
         if column is not None:
             duck.execute(f"SELECT DISTINCT {column} FROM result ORDER BY ALL")  # noqa: S608
             found = duck.fetchall()
-    return (int(rows[0]) if rows else 0), tuple(row[0] for row in found)
+    return int(rows), tuple(row[0] for row in found)
 
 
 def _stored_sql(duck: Connection, model: Model) -> str:
@@ -143,13 +145,13 @@ def _refuse_others(
 
 
 def _refuse_mid_month(duck: Connection, model: Model) -> None:
-    row = duck.execute(
-        "SELECT event_month FROM result WHERE event_month <> date_trunc('month', event_month)"
-        " LIMIT 1"
-    ).fetchone()
-    if row:
+    (day,) = fetch_row(
+        duck,
+        "SELECT min(event_month) FROM result WHERE event_month <> date_trunc('month', event_month)",
+    )
+    if day is not None:
         raise ContractError(
-            f"{model.file}: event_month is the first day of a month (found {row[0]})",
+            f"{model.file}: event_month is the first day of a month (found {day})",
             remedy="select date_trunc('month', event_date) AS event_month",
         )
 

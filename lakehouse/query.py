@@ -29,9 +29,9 @@ from headrace.lakehouse.models import Model
 from headrace.lakehouse.table_refs import LAYERS, SqlReads, TableRef, UnreadableSqlError, read_sql
 from headrace.lakehouse.views import ViewSource, mount_view, open_view, stream_view_schema
 
-_READ_ONLY: Final = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
-# To DuckDB a PIVOT is two statements, the first of which creates a type (in memory).
-_PIVOT: Final = [duckdb.StatementType.CREATE, duckdb.StatementType.SELECT]
+_READ_ONLY: Final = frozenset({"SELECT", "EXPLAIN"})
+# What DuckDB 1.5 and 2.0 make of a PIVOT; the type that the first creates is in memory.
+_PIVOT: Final = (["CREATE", "SELECT"], ["MULTI"])
 _PIVOT_WORD: Final = re.compile(r"\s*(PIVOT|PIVOT_WIDER)\b", re.IGNORECASE)
 _OTHER_SCHEMAS: Final = frozenset({"", "main", "memory", "temp", "system"})
 
@@ -162,13 +162,13 @@ def _require_read_only(duck: Connection, sql: str) -> SqlReads | None:
         reads = read_sql(sql)
     except UnreadableSqlError:
         reads = None
-    kinds = [statement.type for statement in statements]
-    if kinds == _PIVOT and _PIVOT_WORD.match(sql):
+    kinds = [statement.type.name for statement in statements]
+    if kinds in _PIVOT and _PIVOT_WORD.match(sql):
         return None
     for kind in kinds:
         if kind not in _READ_ONLY:
             raise UsageError(
-                f"{kind.name} is refused: queries only read",
+                f"{kind} is refused: queries only read",
                 remedy="write results with `headrace query --format csv|json|parquet`",
             )
     if len(statements) > 1:

@@ -27,6 +27,7 @@ from headrace.lakehouse.duck import (
     Connection,
     copy_into,
     duck_errors,
+    fetch_row,
     mount,
     open_duck,
     partition_predicate,
@@ -200,7 +201,10 @@ def _refresh(work: _Work, started: float) -> SilverReport:
             # Files of versions in between may have been compacted away and vacuumed.
             why = f"its change feed cannot be read: {error}"
         else:
-            if _count(duck, "changes WHERE _change_type <> 'insert'"):
+            (taken_out,) = fetch_row(
+                duck, "SELECT count(*) FROM changes WHERE _change_type <> 'insert'"
+            )
+            if taken_out:
                 why = "records were taken out of bronze"
         if why is None:
             before = work.silver.data_files()
@@ -243,8 +247,8 @@ def _add(work: _Work, duck: Connection) -> bool:
         partitions={"_verdict": {"ok", "duplicate"}, "event_date": touched},
         files=files,
     )
-    overtaken = duck.execute(overtaken_sql(contract.unique, "fresh", "known")).fetchone()
-    if not overtaken or not overtaken[0]:
+    (overtaken,) = fetch_row(duck, overtaken_sql(contract.unique, "fresh", "known"))
+    if not overtaken:
         rows = stream_rows(duck, decide_fresh_sql(contract.unique, "fresh", "known"))
         silver.commit(rows, steps)
         return False
@@ -253,7 +257,7 @@ def _add(work: _Work, duck: Connection) -> bool:
     names = contract.schema.names
     mount(duck, "older", silver, columns=names, partitions={"event_date": dates}, files=files)
     both = "(SELECT * FROM older UNION ALL BY NAME SELECT * FROM fresh)"
-    log.info("older_verdicts_changed", stream=contract.stream, rows=overtaken[0])
+    log.info("older_verdicts_changed", stream=contract.stream, rows=overtaken)
     silver.commit(
         stream_rows(duck, decide_sql(contract.unique, both)),
         steps,
@@ -290,11 +294,6 @@ def _judged(contract: Contract) -> str:
 
 def _rows(duck: Connection, what: str) -> list[tuple[date | None]]:
     return duck.execute(f"SELECT {what}").fetchall()
-
-
-def _count(duck: Connection, what: str) -> int:
-    row = duck.execute(f"SELECT count(*) FROM {what}").fetchone()  # noqa: S608
-    return int(row[0]) if row else 0
 
 
 def _report(

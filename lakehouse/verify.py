@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from headrace.lakehouse.contract import Contract
 from headrace.lakehouse.delta import LakeTable
-from headrace.lakehouse.duck import Connection, copy_into, duck_errors, mount, open_duck
+from headrace.lakehouse.duck import Connection, copy_into, duck_errors, fetch_row, mount, open_duck
 from headrace.lakehouse.gold import gold_staleness
 from headrace.lakehouse.query import Catalog
 from headrace.lakehouse.silver import silver_position
@@ -111,7 +111,6 @@ def _verify_stream(
         verdicts[str(file.partition["_verdict"])] += file.rows
     differences: list[str] = []
     notes: list[str] = []
-    foreign = 0
     with duck_errors(stream), open_duck(scratch) as duck:
         _mount_ledger(duck, expected)
         if bronze is None:
@@ -121,7 +120,9 @@ def _verify_stream(
         else:
             mount(duck, "bronze", bronze, columns=["event_id", "delivery_id", "record_number"])
         differences += _compare_deliveries(duck)
-        foreign = _number(duck, "count(*) FROM bronze WHERE delivery_id IS NULL")
+        rows, foreign = fetch_row(
+            duck, "SELECT count(*), count(*) FILTER (delivery_id IS NULL) FROM bronze"
+        )
         if contract is None:
             if bronze is not None:
                 notes.append(
@@ -130,7 +131,6 @@ def _verify_stream(
                 )
         elif bronze is not None or silver is not None:
             differences += _compare_silver(duck, catalog, contract, bronze, silver)
-        rows = _number(duck, "count(*) FROM bronze")
     return StreamVerification(
         stream=stream,
         source_records=sum(e.records or 0 for e in expected if e.state in _EXPECTED_STATES),
@@ -229,7 +229,9 @@ def _compare_silver(
         duck.execute("CREATE TABLE silver (_event_id VARCHAR)")
     else:
         mount(duck, "silver", silver, columns=["_event_id"])
-    row = duck.execute("""
+    found = fetch_row(
+        duck,
+        """
         WITH b AS (SELECT event_id AS id, count(*) AS n FROM bronze GROUP BY 1),
           s AS (SELECT _event_id AS id, count(*) AS n FROM silver GROUP BY 1),
           both_sides AS (SELECT id, coalesce(b.n, 0) AS in_bronze, coalesce(s.n, 0) AS in_silver
@@ -238,9 +240,9 @@ def _compare_silver(
           count(*) FILTER (in_silver = 0), min(id) FILTER (in_silver = 0),
           count(*) FILTER (in_bronze = 0), min(id) FILTER (in_bronze = 0),
           count(*) FILTER (in_silver > 1), min(id) FILTER (in_silver > 1)
-        FROM both_sides""").fetchone()
-    assert row is not None
-    doubled, doubled_id, waiting, waiting_id, orphans, orphan_id, twice, twice_id = row
+        FROM both_sides""",
+    )
+    doubled, doubled_id, waiting, waiting_id, orphans, orphan_id, twice, twice_id = found
     position = silver_position(catalog.lake, contract)
     if doubled:
         yield f"{doubled} ids are in bronze more than once (such as {doubled_id})"
@@ -254,8 +256,3 @@ def _compare_silver(
         yield f"{orphans} records in silver are not in bronze (such as {orphan_id})"
     if twice:
         yield f"{twice} records are in silver more than once (such as {twice_id})"
-
-
-def _number(duck: Connection, what: str) -> int:
-    row = duck.execute(f"SELECT {what}").fetchone()
-    return int(row[0]) if row else 0
