@@ -25,13 +25,13 @@ MOMENTS = st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12,
 
 @given(MOMENTS, st.integers(min_value=0, max_value=2**62))
 def test_an_event_id_comes_apart_into_what_it_was_made_of(moment: datetime, number: int) -> None:
-    delivery_id = format_delivery_id(moment.replace(year=2026), "ab" * 32)
+    delivery_id = format_delivery_id(moment.replace(year=2024), "ab" * 32)
     assert split_event_id(format_event_id(delivery_id, number)) == (delivery_id, number)
 
 
 @given(MOMENTS, MOMENTS)
 def test_delivery_ids_sort_by_arrival(first: datetime, second: datetime) -> None:
-    first, second = first.replace(year=2025), second.replace(year=2026)
+    first, second = first.replace(year=2024), second.replace(year=2028)  # both have 29 February
     assert format_delivery_id(first, "f" * 64) < format_delivery_id(second, "0" * 64)
 
 
