@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
-from parts.availability import REPOSITORY, leave_out, left_out
+from parts.availability import REPOSITORY, leave_out, left_out, parts_are_required
 from parts.kafka import KafkaNode, kafka_node
 from parts.s3 import S3Server
 from parts.s3 import s3_server as run_s3_server
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from headrace.infra.broker.server import BrokerServer
 
 _bucket_numbers = count(1)
+
+# What CI says depends on the code alone: there Hypothesis takes the same examples each time.
+# Elsewhere it looks for new ones.
+settings.register_profile("ci", derandomize=True)
+if parts_are_required():
+    settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")
