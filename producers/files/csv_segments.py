@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import methodcaller
-from typing import BinaryIO, Final, Literal
+from typing import BinaryIO, Final
 
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.csv_grammar import (
@@ -21,22 +21,11 @@ from headrace.producers.files.csv_grammar import (
     RowGrammar,
     format_row,
 )
+from headrace.producers.files.csv_rows import RowJudge, is_utf8, too_long
 from headrace.producers.files.unreadable import UnreadableLog
 
 SEGMENT_BYTES: Final = 8_000_000
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-
-
-_Kind = Literal["plain", "odd", "blank", "broken", "unfinished"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """What ends at `end`. `odd`: a row, but DuckDB would read it otherwise."""
-
-    end: int
-    kind: _Kind
-    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,39 +61,35 @@ class SegmentReader:
         name: str,
         encoding: str,
         unreadable: UnreadableLog,
-        segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self._grammar = grammar
-        self._columns = columns
+        self._judge = RowJudge(grammar, columns, encoding)
         self._name = name
-        self._encoding = encoding
         self._unreadable = unreadable
-        self._segment_bytes = segment_bytes
         self._separators = len(columns) - 1
-        # A line of blanks is a value where there is one column, or where blanks separate columns.
-        blanks_are_values = not self._separators or grammar.dialect.delimiter == " "
-        self._blanks = b"\r\n" if blanks_are_values else b" \r\n"
         self._separators_in = methodcaller("count", grammar.delimiter)
-        self._row = grammar.row_pattern(len(columns)) if grammar.dialect.is_plain else None
         # Where the buffer begins: its byte in the file and its line, from 1.
         self._start = 0
         self._line = 1
 
     def read(self, file: BinaryIO, *, header: bool) -> Iterator[Segment]:
         """The file's segments in order; a byte order mark and the header are passed over."""
-        buffer = file.read(self._segment_bytes)
-        if buffer.startswith(_BYTE_ORDER_MARK):
+        buffer = file.read(len(_BYTE_ORDER_MARK))
+        if buffer == _BYTE_ORDER_MARK:
             buffer = self._advance(buffer, len(_BYTE_ORDER_MARK))
         newline = self._grammar.newline
         at_end = False
         while not at_end:
-            chunk = file.read(self._segment_bytes)
+            chunk = file.read(SEGMENT_BYTES)
             at_end = not chunk
             buffer += chunk
             if at_end and buffer and not buffer.endswith(newline):
                 buffer += newline
-            if header and buffer:
-                buffer, header = self._advance(buffer, self._header_end(buffer)), False
+            if header:
+                end = self._header_end(buffer, at_end=at_end)
+                if end is None:
+                    continue
+                buffer, header = self._advance(buffer, end), False
             whole = buffer.rfind(newline) + len(newline)
             if whole == 0 and len(buffer) > MAX_ROW_BYTES:
                 buffer = self._pass_over_line(buffer, file)
@@ -119,28 +104,34 @@ class SegmentReader:
         self._line += buffer.count(self._grammar.newline, 0, taken)
         return buffer[taken:]
 
-    def _header_end(self, buffer: bytes) -> int:
+    def _header_end(self, buffer: bytes, *, at_end: bool) -> int | None:
+        """Where the first row that is not blank ends; None where that is behind the buffer."""
         position = 0
-        while True:
+        while position < len(buffer):
             row = self._grammar.read_row(buffer, position, len(buffer))
             if isinstance(row, BrokenRow):
+                if row.unclosed and not at_end and len(buffer) < MAX_ROW_BYTES:
+                    return None
                 raise DeliveryRejectedError(
                     f"{self._name}: the header cannot be read: {row.problem}"
                 )
-            if buffer[position : row.end].strip() or row.end == len(buffer):
+            if buffer[position : row.end].strip():
                 return row.end
             position = row.end
+        return len(buffer) if at_end else None
 
     def _pass_over_line(self, buffer: bytes, file: BinaryIO) -> bytes:
         """A line longer than memory should hold: it is no row. Returns what follows it."""
         newline = self._grammar.newline
-        length = 0
+        length, last = 0, b""
         while buffer and newline not in buffer:
-            length += len(buffer)
-            buffer = file.read(self._segment_bytes)
+            length, last = length + len(buffer), buffer[-1:]
+            buffer = file.read(SEGMENT_BYTES)
         end = buffer.find(newline)
-        length += end if end >= 0 else len(buffer)
-        self._set_aside(self._line, self._start, length, _too_long(length))
+        length += max(end, 0)
+        last = buffer[end - 1 : end] if end > 0 else last
+        row_length = length - (last == b"\r")
+        self._set_aside(self._line, self._start, row_length, too_long(row_length))
         self._start += length
         return self._advance(buffer[end:], len(newline)) if end >= 0 else b""
 
@@ -164,7 +155,7 @@ class SegmentReader:
                 continue
             rows += suspect - index
             index, start = suspect, starts[suspect]
-            verdict = self._judge(buffer, start, starts[suspect + 1], text=text)
+            verdict = self._judge.judge(buffer, start, starts[suspect + 1], text=text)
             if verdict.kind == "unfinished" and not at_end:
                 break
             index += buffer.count(newline, start, verdict.end)
@@ -196,7 +187,7 @@ class SegmentReader:
         """The lines, by index, that may be no plain row."""
         delimiter, quote = self._grammar.delimiter, self._grammar.quote
         if (
-            self._row is None
+            not self._grammar.dialect.is_plain
             or not self._separators
             or buffer.count(b"\r") != buffer.count(b"\r\n")
         ):
@@ -210,48 +201,14 @@ class SegmentReader:
             or len(line) >= MAX_ROW_BYTES
         ]
 
-    def _judge(self, buffer: bytes, start: int, line_end: int, *, text: bool) -> _Verdict:
-        """What stands at `start`: a row, a blank line, or something else."""
-        stop = min(len(buffer), start + MAX_ROW_BYTES)
-        if line_end > stop:
-            return _Verdict(line_end, "broken", _too_long(line_end - start))
-        match = self._row.match(buffer, start, stop) if self._row else None
-        line = buffer[start:line_end]
-        if not line.strip(self._blanks):
-            return _Verdict(line_end, "blank")
-        if match:
-            end = match.end()
-        else:
-            row = self._grammar.read_row(buffer, start, stop)
-            if isinstance(row, BrokenRow):
-                kind: _Kind = "unfinished" if row.unclosed and stop == len(buffer) else "broken"
-                return _Verdict(line_end, kind, row.problem)
-            if len(row.fields) != len(self._columns):
-                return _Verdict(row.end, "broken", self._wrong_count(len(row.fields)))
-            end = row.end
-        if not text and not is_utf8(buffer[start:end]):
-            return _Verdict(end, "broken", self._not_text(buffer[start:end]))
-        return _Verdict(end, "plain" if match else "odd")
-
-    def _wrong_count(self, found: int) -> str:
-        expected = len(self._columns)
-        names = ", ".join(self._columns[:20]) + (", ..." if expected > 20 else "")
-        return f"found {_columns(found)}, expected {expected} ({names})"
-
-    def _not_text(self, row: bytes) -> str:
-        try:
-            row.decode()
-        except UnicodeDecodeError as error:
-            return (
-                f"byte 0x{row[error.start]:02x} at place {error.start + 1} of the row is not valid"
-                f" {self._encoding} (csv.encoding says what the source writes)"
-            )
-        raise AssertionError("the row is valid UTF-8")
-
     def _all_plain(self, buffer: bytes, lines: list[bytes]) -> bool:
         """Whether each line is a row that needs no second look."""
         grammar = self._grammar
-        if self._row is None or not lines or (grammar.quote and grammar.quote in buffer):
+        if (
+            not self._grammar.dialect.is_plain
+            or not lines
+            or (grammar.quote and grammar.quote in buffer)
+        ):
             return False
         returns = buffer.count(b"\r")
         if returns and not (returns == buffer.count(b"\r\n") == len(lines)):
@@ -264,22 +221,3 @@ class SegmentReader:
 
     def _set_aside(self, line: int, start: int, length: int, problem: str) -> None:
         self._unreadable.add(start, length, f"{self._name}, line {line}: {problem}")
-
-
-def is_utf8(data: bytes) -> bool:
-    """Whether bytes are valid UTF-8."""
-    if data.isascii():
-        return True
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _columns(count: int) -> str:
-    return "1 column" if count == 1 else f"{count} columns"
-
-
-def _too_long(length: int) -> str:
-    return f"found a row of {length:,} bytes, expected at most {MAX_ROW_BYTES:,}"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from headrace.config import CsvOptions, FileSource
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files import csv_segments
+from headrace.producers.files import csv_rows, csv_segments
 from headrace.producers.files.csv_grammar import (
     MAX_ROW_BYTES,
     Dialect,
@@ -241,12 +241,15 @@ def test_reading_from_any_number_gives_the_tail(
         )
     ).map(b"".join),
     segment_bytes=st.sampled_from([1, 7, 64, 1_000_000]),
+    longest=st.sampled_from([8, MAX_ROW_BYTES]),
 )
-def test_no_byte_is_lost_whatever_comes(data: bytes, segment_bytes: int) -> None:
+def test_no_byte_is_lost_whatever_comes(data: bytes, segment_bytes: int, longest: int) -> None:
     """Every line's content is in a record or among the unreadable, and never twice."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / "t.csv"
         path.write_bytes(b"x,y\n" + data)
+        patch.setattr(csv_segments, "MAX_ROW_BYTES", longest)
+        patch.setattr(csv_rows, "MAX_ROW_BYTES", longest)
         reading = Reading(format="csv", columns=("x", "y"))
         whole = numbered(read(path, reading))
         patch.setattr(csv_segments, "SEGMENT_BYTES", segment_bytes)
@@ -307,7 +310,7 @@ def test_a_row_over_the_limit_is_unreadable_and_the_rest_is_read(
     assert [len(value) for value in texts(unreadable)] == [1_000_000, 1_000_000]
     assert (
         errors(unreadable)[0]
-        == "t.csv, line 3: found a row of 2,000,003 bytes, expected at most 2,000,000"
+        == "t.csv, line 3: found a row of 2,000,002 bytes, expected at most 2,000,000"
     )
     assert errors(unreadable)[1].startswith("t.csv, line 5:")
 
