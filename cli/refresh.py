@@ -58,7 +58,7 @@ def refresh(
     if catalog.models:
         on_table("gold")
         try:
-            gold = refresh_gold(
+            refresh_gold(
                 project.lake,
                 catalog.models,
                 catalog.contracts,
@@ -66,6 +66,7 @@ def refresh(
                 locks=paths.locks,
                 dates=dates,
                 rebuild=rebuild,
+                on_report=gold.append,
             )
         except ContractError as error:
             failures = error.message.splitlines()

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
@@ -17,6 +17,9 @@ from headrace.config import ENV_PREFIX, Config, Settings, check_name
 from headrace.errors import ConfigError, UsageError
 from headrace.paths import ProjectPaths
 from headrace.stream import Stream
+
+# delta-rs takes these for patterns and escapes: it panics, or writes somewhere else.
+_NOT_IN_LAKE_URI: Final = frozenset("[]%")
 
 
 def load_config(root: Path) -> Config:
@@ -36,7 +39,19 @@ def load_config(root: Path) -> Config:
         streams = _load_streams(paths.streams, environment, problems)
     if problems or settings is None:
         raise ConfigError("\n".join(problems))
-    return Config(root=paths.root, settings=settings, streams=streams)
+    config = Config(root=paths.root, settings=settings, streams=streams)
+    _check_lake(config)
+    return config
+
+
+def _check_lake(config: Config) -> None:
+    found = sorted(_NOT_IN_LAKE_URI & set(config.lake_uri))
+    if found:
+        raise ConfigError(
+            f"headrace.toml: lake.uri: {config.lake_uri} has {' '.join(found)} in it, which the"
+            " tables' names in a log cannot have",
+            remedy="choose a folder without [ ] and % in its path, by [lake] uri",
+        )
 
 
 @contextmanager

@@ -151,3 +151,11 @@ def test_a_value_can_stand_in_the_environment(
     assert "LAKE_KEY is not set" in refusal(folder)
     monkeypatch.setenv("LAKE_KEY", "secret")
     assert load_config(folder).settings.lake.options == {"key": "secret"}
+
+
+def test_a_lake_folder_that_tables_cannot_be_in_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "my [data]"
+    folder.mkdir()
+    message = refusal(project(folder))
+    assert "lake.uri" in message
+    assert "[ ]" in message
