@@ -51,10 +51,10 @@ def member_name(folder: Path) -> Iterator[str]:
         lock.release()
 
 
-async def dismiss_departed(bootstrap_servers: str, group: str, folder: Path) -> None:
-    """Leave the group in the name of members whose processes are gone."""
+async def dismiss_departed(bootstrap_servers: str, group: str, folder: Path, own: str) -> None:
+    """Leave the group in the name of members whose processes are gone; `own` is ours."""
     with ExitStack() as held:
-        departed = {path.stem: path for path in _unlocked(folder, held)}
+        departed = {path.stem: path for path in _unlocked(folder, held) if path.stem != own}
         if not departed:
             return
         try:
@@ -67,6 +67,7 @@ async def dismiss_departed(bootstrap_servers: str, group: str, folder: Path) -> 
 
 
 def _unlocked(folder: Path, held: ExitStack) -> Iterator[Path]:
+    """The lock files whose holders are gone; held by us until the stack ends."""
     for path in sorted(folder.glob("*" + _SUFFIX)):
         lock = FileLock(path, timeout=0)
         try:

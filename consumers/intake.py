@@ -70,11 +70,9 @@ class Intake:
         return {p: lane for p, lane in self.lanes.items() if lane.phase is Phase.SEEKING}
 
     def refetch(self) -> dict[int, int]:
-        """The offset each lane is to seek, where a fetch was lost; some look again instead."""
-        for partition, lane in self.lanes.items():
-            if lane.phase is Phase.CONFIRMING:
-                self.doubt(partition, "a fetch failed")
-        return {p: lane.cursor for p, lane in self.lanes.items() if lane.phase is Phase.READING}
+        """After a failed fetch: the offsets to seek, of lanes that need not look again."""
+        offsets = {p: lane.refetch() for p, lane in self.lanes.items()}
+        return {p: offset for p, offset in offsets.items() if offset is not None}
 
     @property
     def is_settled(self) -> bool:

@@ -83,6 +83,14 @@ class Lane:
         """Look at table and log again before anything more is let in."""
         self.phase = Phase.SEEKING
 
+    def refetch(self) -> int | None:
+        """A fetch failed and may have been lost in part: the offset to seek; None: look again."""
+        self._gap = None
+        if self.phase is not Phase.READING:
+            self.doubt()
+            return None
+        return self._cursor
+
     def admit(self, records: Sequence[ConsumerRecord]) -> Admission:
         """Judge records in offset order, as one fetch brought them."""
         if not records or self.phase is Phase.SEEKING:
@@ -94,8 +102,8 @@ class Lane:
             self.doubt()
             return Admission(doubt=f"offsets went back from {self._cursor} to {first}")
         if first > self._cursor and first != self._gap:
-            # Logs have gaps (compaction, transaction markers), and fetches lose records: a gap
-            # is believed when it is still there the second time.
+            # Logs have gaps (compaction, transaction markers), and positions are moved behind our
+            # back: a gap is believed when it is there a second time, with no failure between.
             self._gap = first
             return Admission(seek_to=self._cursor)
         self._gap = None

@@ -82,6 +82,7 @@ class _ConsumeService:
     ) -> None:
         self._config = config
         self._bootstrap_servers = bootstrap_servers
+        self._name = name
         section = config.settings.consume
         self._limits = BatchLimits(section.batch_rows, section.batch_bytes, section.batch_age)
         lake = Lake(config.lake_uri, config.settings.lake.options)
@@ -179,7 +180,10 @@ class _ConsumeService:
                     patience_seconds=_BROKER_PATIENCE_SECONDS,
                 )
                 await dismiss_departed(
-                    self._bootstrap_servers, group_of(self._config), _members_folder(self._config)
+                    self._bootstrap_servers,
+                    group_of(self._config),
+                    _members_folder(self._config),
+                    own=self._name,
                 )
                 for intake in self._intakes.values():
                     await self._landing.open(intake)

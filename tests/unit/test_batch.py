@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.consumers.batch import BatchLimits, Buffer, Part, delivery_ids, select_new
@@ -58,6 +58,7 @@ def cut(items: list, sizes: list[int]) -> list[list]:
     return [*cuts, items[at:]] if at < len(items) else cuts
 
 
+@settings(deadline=None)
 @given(
     pieces,
     st.lists(st.integers(1, 9), max_size=30),

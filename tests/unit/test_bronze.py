@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import CommitRefusedError
@@ -72,6 +72,7 @@ def test_a_position_reads_back_as_it_was_committed(lake: Lake) -> None:
     assert read_position(again, TOPIC, 1) is None
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 2**19 - 1),
     st.integers(0, 2**44 - 1),

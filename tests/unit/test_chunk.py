@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.consumers.chunk import Chunk, ChunkDecoder, find_runs
@@ -123,6 +123,7 @@ ids = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(ids)
 def test_runs_say_the_same_as_the_ids_one_by_one(pairs: list[tuple[int, int] | None]) -> None:
     event_ids = [None if p is None else b"%s:%d" % (delivery(p[0]).encode(), p[1]) for p in pairs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.consumers.intervals import Intervals
@@ -19,6 +19,7 @@ def numbers(pairs: list[tuple[int, int]]) -> set[int]:
     return {n for first, last in pairs for n in range(first, last + 1)}
 
 
+@settings(deadline=None)
 @given(ranges)
 def test_they_hold_what_was_added_as_few_sorted_ranges(added: list[tuple[int, int]]) -> None:
     intervals = Intervals(added)
@@ -28,6 +29,7 @@ def test_they_hold_what_was_added_as_few_sorted_ranges(added: list[tuple[int, in
     assert all((n in intervals) == (n in numbers(added)) for n in range(-1, 80))
 
 
+@settings(deadline=None)
 @given(ranges, st.integers(0, 70), st.integers(0, 20))
 def test_missing_is_the_difference_in_order(
     added: list[tuple[int, int]], first: int, length: int
@@ -37,6 +39,7 @@ def test_missing_is_the_difference_in_order(
     assert [n for a, b in missing for n in range(a, b + 1)] == sorted(set(wanted) - numbers(added))
 
 
+@settings(deadline=None)
 @given(ranges, ranges)
 def test_a_copy_goes_its_own_way(
     before: list[tuple[int, int]], after: list[tuple[int, int]]

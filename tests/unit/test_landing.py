@@ -201,6 +201,15 @@ async def test_a_new_assignment_drops_what_the_old_one_had_buffered(bench: Bench
     assert bench.intake.buffer.rows == 0  # its seek is not done
 
 
+async def test_what_is_doubted_is_dropped_and_what_comes_meanwhile_too(bench: Bench) -> None:
+    bench.intake.hand_on(0, [our_record(n, 1, n) for n in range(10, 15)], 0.0)
+    bench.intake.hand_on(0, [our_record(n, 1, n) for n in range(5)], 0.0)  # offsets went back
+    assert bench.intake.buffer.rows == 0
+    bench.intake.hand_on(0, [our_record(n, 1, n) for n in range(15, 20)], 0.0)
+    assert bench.intake.buffer.rows == 0
+    assert list(bench.intake.seeking()) == [0]
+
+
 @pytest.mark.parametrize("before", [None, TopicPosition(1, 5, 4, 7)])
 def test_where_a_failed_commit_has_left_a_topic_partition(before: TopicPosition | None) -> None:
     move = Move(before, TopicPosition(1, 9, 8, 3))
