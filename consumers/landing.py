@@ -1,38 +1,30 @@
 """Landing: from a lane's first look at its log to the commits that hold its records.
 
-One task does all of this, one step after the other; what blocks happens in one thread.
+One task does all of this, one step after the other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, ParamSpec, Protocol, TypeVar
 
 import structlog
 from aiokafka import TopicPartition
 
 from headrace.consumers.batch import Part, Selection
+from headrace.consumers.bronze_thread import RETRY_SECONDS, BronzeThread, patiently
 from headrace.consumers.bronze_writer import Move, Standing, standing
 from headrace.consumers.intake import Intake
-from headrace.consumers.lane import Lane, Phase
+from headrace.consumers.lane import Lane
 from headrace.consumers.log_identity import LogView, Verdict, judge, lost_records
 from headrace.consumers.log_reader import LogReader
-from headrace.errors import CommitRefusedError, CommitUnknownError, LakeError
+from headrace.consumers.seat import Seat
+from headrace.errors import LakeError
 from headrace.lakehouse.bronze import TopicPosition
 
 log = structlog.get_logger("consume")
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-RETRY_SECONDS: Final = 0.25
-_MAX_LAKE_FAILURES: Final = 4
-# Refused is what happens between consumers; yet a commit that is refused for ever is a bug.
-_MAX_REFUSALS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,50 +44,24 @@ class CommitReport:
     lost_records: int = 0
 
 
-class Seat(Protocol):
-    """What landing needs of our seat in the consumer group."""
-
-    def seek(self, tp: TopicPartition, offset: int) -> None:
-        """Fetch from an offset on."""
-
-    def is_assigned(self, tp: TopicPartition) -> bool:
-        """Whether a topic partition is ours at this moment."""
-
-    async def position(self, tp: TopicPartition) -> int:
-        """The fetch position."""
-
-    def tell_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Commit offsets to the group, for lag alone."""
-
-
 class Landing:
     """Finds lanes their place and brings batches into bronze."""
 
     def __init__(
-        self, seat: Seat, reader: LogReader, on_commit: Callable[[CommitReport], None]
+        self,
+        seat: Seat,
+        reader: LogReader,
+        thread: BronzeThread,
+        on_commit: Callable[[CommitReport], None],
     ) -> None:
         self._seat = seat
         self._reader = reader
         self._on_commit = on_commit
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bronze")
-        self._committing = asyncio.Lock()
-
-    async def open(self, intake: Intake) -> None:
-        """Open a stream's bronze. Raises `LakeError`."""
-        await self._blocking(intake.writer.open)
-
-    async def committed(self) -> None:
-        """Wait until no commit is under way."""
-        async with self._committing:
-            pass
-
-    def close(self) -> None:
-        """Take no more work; a commit under way ends by itself."""
-        self._thread.shutdown(wait=False)
+        self._thread = thread
 
     async def find_place(self, intake: Intake) -> None:
         """Seek each lane that asks for it to the table's position, if its log still is the same."""
-        await self._patiently(intake.name, lambda: self._find_place(intake))
+        await patiently(intake.name, lambda: self._find_place(intake))
 
     async def flush(self, intake: Intake) -> None:
         """Bring the open batch into bronze; what does not continue it is dropped and sought."""
@@ -106,14 +72,14 @@ class Landing:
             parts = intake.current(parts)
             return not parts or await self._commit(intake, parts)
 
-        while not await self._patiently(intake.name, commit):
+        while not await patiently(intake.name, commit):
             pass
 
     # Finding a topic partition's place
 
     async def _find_place(self, intake: Intake) -> None:
         lanes = intake.seeking()
-        found = await self._blocking(intake.writer.look, list(lanes))
+        found = await self._thread.run(intake.writer.look, list(lanes))
         views = await self._reader.look(
             {
                 TopicPartition(intake.topic, p): None if at is None else at.last_offset
@@ -147,8 +113,8 @@ class Landing:
 
     async def _open_generations(self, intake: Intake, moves: dict[int, Move], lost: int) -> None:
         began = time.monotonic()
-        async with self._committing:
-            version = await self._blocking(intake.writer.open_generations, moves)
+        async with self._thread.commit():
+            version = await self._thread.run(intake.writer.open_generations, moves)
         positions = {p: move.after for p, move in moves.items()}
         seconds = time.monotonic() - began
         self._on_commit(CommitReport(intake.name, version, 0, 0, seconds, positions, lost))
@@ -158,7 +124,7 @@ class Landing:
     async def _commit(self, intake: Intake, parts: Sequence[Part]) -> bool:
         """One try; False where some of the batch was dropped, or the broker did not answer."""
         began = time.monotonic()
-        selection = await self._blocking(intake.writer.select, parts)
+        selection = await self._thread.run(intake.writer.select, parts)
         # Each time something was awaited, topic partitions may have been revoked.
         if len(intake.current(parts)) < len(parts):
             return False
@@ -167,8 +133,8 @@ class Landing:
         lanes = {part.partition: intake.lanes[part.partition] for part in parts}
         moves = {part.partition: _move(lanes[part.partition], part) for part in parts}
         try:
-            async with self._committing:
-                version = await self._blocking(intake.writer.append, selection, moves)
+            async with self._thread.commit():
+                version = await self._thread.run(intake.writer.append, selection, moves)
         except LakeError:
             settled = await self._settle(intake, lanes, moves)
             if settled is None:
@@ -204,11 +170,16 @@ class Landing:
         verdicts = {tp.partition: judge(at, views.get(tp)) for tp, at in taken.items()}
         return {p: verdict for p, verdict in verdicts.items() if verdict is not Verdict.CONTINUES}
 
+    async def is_same_everywhere(self, intake: Intake) -> bool:
+        """Whether all logs of ours still are what the table has read."""
+        positions = {p: lane.position for p, lane in intake.lanes.items()}
+        return not await self._other_logs(intake, positions)
+
     async def _settle(
         self, intake: Intake, lanes: Mapping[int, Lane], moves: Mapping[int, Move]
     ) -> int | None:
         """After a commit that failed: the table's version if the rows are in, else None."""
-        found = await self._blocking(intake.writer.look, list(moves))
+        found = await self._thread.run(intake.writer.look, list(moves))
         standings = {p: standing(move, found[p]) for p, move in moves.items()}
         for p, where in standings.items():
             if where is Standing.MOVED and intake.lanes.get(p) is lanes[p]:
@@ -241,72 +212,6 @@ class Landing:
         seconds = time.monotonic() - began
         log.info("landed", stream=intake.name, version=version, records=records, rows=rows)
         self._on_commit(CommitReport(intake.name, version, records, rows, seconds, positions))
-
-    # Whether there is more to do
-
-    async def has_read_all(self, intakes: Sequence[Intake]) -> bool:
-        """Whether every log has been read to its end, by us or by other members."""
-        everywhere = await self._reader.partitions([intake.topic for intake in intakes])
-        if everywhere is None:
-            return False
-        # Before the ends are asked for: a log that ends before what was read of it is another one.
-        cursors = {
-            TopicPartition(intake.topic, p): lane.cursor
-            for intake in intakes
-            for p, lane in intake.lanes.items()
-        }
-        ends = await self._reader.ends(everywhere)
-        if len(ends) < len(everywhere):
-            return False
-        for intake in intakes:
-            mine = {tp.partition: end for tp, end in ends.items() if tp.topic == intake.topic}
-            for p, end in mine.items():
-                if cursors.get(TopicPartition(intake.topic, p), 0) > end:
-                    intake.doubt(p, f"the log ends at {end}, before what was read of it")
-            if not await self._has_read(intake, mine):
-                return False
-        return True
-
-    async def is_same_everywhere(self, intake: Intake) -> bool:
-        """Whether all logs of ours still are what the table has read."""
-        positions = {p: lane.position for p, lane in intake.lanes.items()}
-        return not await self._other_logs(intake, positions)
-
-    async def _has_read(self, intake: Intake, ends: Mapping[int, int]) -> bool:
-        for p, lane in list(intake.lanes.items()):
-            end = ends.get(p, 0)
-            if lane.phase is not Phase.READING:
-                return False
-            # A log may end in what is no record (a transaction's marker): aiokafka steps over it.
-            tp = TopicPartition(intake.topic, p)
-            if lane.cursor < end and await self._seat.position(tp) < end:
-                return False
-        others = ends.keys() - intake.lanes.keys()
-        if not others:
-            return True
-        found = await self._blocking(intake.writer.positions, others)
-        return all((at := found[p]) is not None and at.next_offset >= ends[p] for p in others)
-
-    async def _patiently(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Try again a few times where the lake fails. Raises the last `LakeError`."""
-        failures = refusals = 0
-        while True:
-            try:
-                return await work()
-            except LakeError as error:
-                if isinstance(error, CommitRefusedError | CommitUnknownError):
-                    refusals += 1
-                else:
-                    failures += 1
-                log.warning("commit_failed", stream=what, error=error.message)
-                if failures >= _MAX_LAKE_FAILURES or refusals >= _MAX_REFUSALS:
-                    raise
-                await asyncio.sleep(RETRY_SECONDS * (failures + refusals))
-
-    async def _blocking(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do what blocks in the one worker thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
 
 
 def _move(lane: Lane, part: Part) -> Move:

@@ -150,8 +150,8 @@ class GroupSeat:
         return self._subscriber.consumer is not None and tp in self._consumer.assignment()
 
     async def position(self, tp: TopicPartition) -> int:
-        """The fetch position, which is past transaction markers too."""
-        return int(await self._consumer.position(tp))
+        """The fetch position, which is past transaction markers too; 0 where it is not ours."""
+        return int(await self._consumer.position(tp)) if self.is_assigned(tp) else 0
 
     def tell_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit offsets to the group, for tools that show lag; nothing else reads them."""

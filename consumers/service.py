@@ -16,10 +16,12 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from headrace.config import Config
 from headrace.consumers.batch import BatchLimits
+from headrace.consumers.bronze_thread import RETRY_SECONDS, BronzeThread
 from headrace.consumers.bronze_writer import BronzeWriter
 from headrace.consumers.departed import dismiss_departed, member_name
 from headrace.consumers.intake import Intake
-from headrace.consumers.landing import RETRY_SECONDS, CommitReport, Landing
+from headrace.consumers.landing import CommitReport, Landing
+from headrace.consumers.log_ends import has_read_all
 from headrace.consumers.log_reader import LogReader
 from headrace.consumers.membership import GroupSeat, Records, group_of
 from headrace.consumers.topics import ensure_topics
@@ -95,7 +97,8 @@ class _ConsumeService:
         }
         self._reader = LogReader(bootstrap_servers)
         self._seat = GroupSeat(config, bootstrap_servers, name, self, self._fail)
-        self._landing = Landing(self._seat, self._reader, on_commit)
+        self._thread = BronzeThread()
+        self._landing = Landing(self._seat, self._reader, self._thread, on_commit)
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._closing = False
@@ -118,7 +121,7 @@ class _ConsumeService:
         self._room.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._config.settings.consume.session_timeout / 2):
-                await self._landing.committed()
+                await self._thread.committed()
 
     async def records(self, records: Records) -> None:
         """Buffer what came, then wait until there is room for more."""
@@ -159,7 +162,9 @@ class _ConsumeService:
         )
 
     def _fail(self, error: BaseException) -> None:
-        if self._failure is None:
+        if self._closing:
+            log.warning("failed_while_closing", error=repr(error))
+        elif self._failure is None:
             self._failure = error
             # Whatever the worker waits for, it need not any more.
             self._deadline.reschedule(asyncio.get_running_loop().time())
@@ -186,7 +191,7 @@ class _ConsumeService:
                     own=self._name,
                 )
                 for intake in self._intakes.values():
-                    await self._landing.open(intake)
+                    await self._thread.run(intake.writer.open)
                 # Joining waits for an assignment, which the worker below has to take up.
                 tasks.append(asyncio.create_task(self._seat.guard(self._seat.join())))
                 await self._work(stop, stop_when_idle)
@@ -205,7 +210,7 @@ class _ConsumeService:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._seat.leave()
             await self._reader.close()
-            self._landing.close()
+            self._thread.close()
 
     async def _watch(self, event: asyncio.Event, seconds_left: float | None = None) -> None:
         await event.wait()
@@ -238,7 +243,7 @@ class _ConsumeService:
 
     async def _is_idle(self, intakes: Sequence[Intake]) -> bool:
         """Whether all there is has landed; what is buffered need not grow old for it."""
-        if not await self._landing.has_read_all(intakes):
+        if not await has_read_all(intakes, self._seat, self._reader, self._thread):
             return False
         for intake in intakes:
             await self._landing.flush(intake)

@@ -10,6 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from headrace.consumers.batch import BatchLimits, Part, Selection
+from headrace.consumers.bronze_thread import BronzeThread
 from headrace.consumers.bronze_writer import BronzeWriter, Move, Standing, standing
 from headrace.consumers.chunk import hash_of
 from headrace.consumers.intake import Intake
@@ -65,7 +66,7 @@ class Bench:
         self.reader = ToldReader()
         self.seat = RecordedSeat()
         self.reports: list[CommitReport] = []
-        self.landing = Landing(self.seat, self.reader, self.reports.append)
+        self.landing = Landing(self.seat, self.reader, BronzeThread(), self.reports.append)
         writer = BronzeWriter(lake, "sales", TOPIC)
         self.intake = Intake("sales", TOPIC, Stream(), BatchLimits(100, 10**9, 1.0), writer)
 
@@ -96,7 +97,7 @@ class Bench:
 async def bench(tmp_path: Path) -> Bench:
     """Ten records of a log have landed, under the first generation."""
     bench = Bench(Lake(str(tmp_path)))
-    await bench.landing.open(bench.intake)
+    bench.intake.writer.open()
     bench.show(0, 10)
     await bench.assign()
     await bench.land(0, 10)
