@@ -42,6 +42,8 @@ _MAX_COMMIT_RETRIES = 15
 # a zstd encoder for each of its columns: 3,600 dates took 2.5 GB and three times the time.
 _FILES = WriterProperties(compression="SNAPPY")
 _COMMIT_ID = "headrace.commit"
+_FORMAT_PROPERTY = "headrace.formatVersion"
+_FORMAT_VERSION = "1"
 # Without these a hung object store blocks a commit for many minutes.
 _STORE_DEFAULTS = {"timeout": "30s", "connect_timeout": "5s", "max_retries": "5"}
 
@@ -345,7 +347,13 @@ class Lake:
                 delta = DeltaTable(uri, version=version, storage_options=self._storage_options())
             except TableNotFoundError:
                 return None
-            return LakeTable(delta, label)
+            found = delta.metadata().configuration.get(_FORMAT_PROPERTY, _FORMAT_VERSION)
+        if found != _FORMAT_VERSION:
+            raise LakeError(
+                f"{label}: the table has format {found}, this headrace reads {_FORMAT_VERSION}",
+                remedy="use the version of headrace that wrote it, or a newer one",
+            )
+        return LakeTable(delta, label)
 
     def create(
         self,
@@ -361,7 +369,7 @@ class Lake:
         if existing is not None:
             return existing
         label = f"{layer}.{name}"
-        configuration: dict[str, str | None] = {"headrace.formatVersion": "1"}
+        configuration: dict[str, str | None] = {_FORMAT_PROPERTY: _FORMAT_VERSION}
         if change_feed:
             configuration["delta.enableChangeDataFeed"] = "true"
         with lake_errors(f"{label}: cannot be created in {self.uri}"):

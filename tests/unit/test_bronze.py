@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.errors import CommitRefusedError
+from headrace.errors import CommitRefusedError, LakeError
 from headrace.lakehouse.bronze import (
     BRONZE_SCHEMA,
     LandedRange,
@@ -159,3 +160,14 @@ def test_a_lake_built_anew_is_another_table(lake: Lake, tmp_path: Path) -> None:
     create_bronze(Lake(str(tmp_path / "other")), "sales")
     assert bronze_identity(lake, "sales") == bronze_identity(lake, "sales")
     assert bronze_identity(lake, "sales") != bronze_identity(Lake(str(tmp_path / "other")), "sales")
+
+
+def test_a_table_of_another_format_is_refused(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    create_bronze(lake, "sales")
+    assert open_bronze(lake, "sales") is not None
+    DeltaTable(str(tmp_path / "bronze" / "sales")).alter.set_table_properties(
+        {"headrace.formatVersion": "2"}, raise_if_not_exists=False
+    )
+    with pytest.raises(LakeError, match="format 2"):
+        open_bronze(lake, "sales")
