@@ -16,7 +16,7 @@ from support.cli_project import CliProject, environment
 HEADRACE = Path(sys.executable).with_name("headrace")
 # Of the six shipped files, counted from their bytes by Python's csv and Decimal.
 ROWS = 16_985
-HELP_SECONDS, HELP_TRIES = 0.3, 10
+HELP_SECONDS, HELP_TRIES = 0.3, 60
 
 
 def headrace(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -119,5 +119,8 @@ def test_help_answers_at_once(tmp_path: Path) -> None:
         assert headrace("--help", cwd=tmp_path).returncode == 0
         return time.perf_counter() - start
 
-    # The best of several: what the command takes, not what else the machine does.
-    assert min(seconds() for _ in range(HELP_TRIES)) < HELP_SECONDS
+    # The best of many, on a machine that may be busy: what the command takes, not what else runs.
+    best, tries = seconds(), 1
+    while best >= HELP_SECONDS and tries < HELP_TRIES:
+        best, tries = min(best, seconds()), tries + 1
+    assert best < HELP_SECONDS
