@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _TICK_SECONDS: Final = 0.2
 # Less than this is no room for one more segment, table file or transaction.
 _FULL_BYTES: Final = 1_000_000
+_MAKE_ROOM: Final = "make room there, then run again: it goes on from where it stopped"
+_SILENCE_SECONDS: Final = 5.0
 
 
 class PassProgress(Protocol):
@@ -83,7 +85,7 @@ class RoleFailedError(HeadraceError):
         message = f"{role}: {data.get('message')}"
         if full is not None:
             message += f" (there is no space left on the disk of {full})"
-            remedy = "make room on that disk, then run again: it goes on from where it stopped"
+            remedy = _MAKE_ROOM
         super().__init__(message, remedy=None if remedy is None else str(remedy))
         self.exit_code = int(str(data.get("exit_code", 1)))
 
@@ -130,6 +132,8 @@ class _Ingest:
         self._restarts: dict[Role, RestartPolicy] = {}
         self._broker_port = config.settings.broker.port or free_port()
         self._broker_ready = False
+        self._heard_at = time.monotonic()
+        self._last_progress: dict[str, object] = {}
         self._produced: dict[str, int] | None = None
         self.landed_rows = 0
 
@@ -182,14 +186,18 @@ class _Ingest:
         )
 
     def _handle_next(self) -> None:
+        self._look_for_full_disk()
         try:
             message = self._messages.get(timeout=_TICK_SECONDS)
         except queue.Empty:
             return
+        if message.kind != "progress" or message.data != self._last_progress:
+            self._heard_at = time.monotonic()
         if message.kind == "ready" and message.role == "broker":
             self._broker_port = int(str(message.data["port"]))
             self._broker_ready = True
         elif message.kind == "progress":
+            self._last_progress = message.data
             self._progress.produced(message.data)
         elif message.kind == "notice":
             self._progress.notice(str(message.data["text"]))
@@ -203,6 +211,15 @@ class _Ingest:
             self._errors[message.pid] = message.data
         elif message.kind == "exit":
             self._ended(message)
+
+    def _look_for_full_disk(self) -> None:
+        """A role that cannot write tries for a long time; a person should hear of it soon."""
+        if time.monotonic() - self._heard_at < _SILENCE_SECONDS:
+            return
+        self._heard_at = time.monotonic()
+        full = full_disk(self._config)
+        if full is not None:
+            raise HeadraceError(f"there is no space left on the disk of {full}", remedy=_MAKE_ROOM)
 
     def _ended(self, message: RoleMessage) -> None:
         role, code = message.role, int(str(message.data["code"]))
