@@ -170,7 +170,9 @@ async def test_a_batch_that_another_consumer_has_committed_is_read_again(
             await wait_for(lambda: buffered[0] == 400, "records that wait for their commit")
             await _commit_as_another_consumer(project, partition=0, rows=100)
             await project.publish([8, 1], 300)  # closes the batch that begins with the 100
-            await wait_for(lambda: project.landed().total() >= 1_000, "all records")
+            # Where fetches cut them otherwise, fewer than 300 are left that close no batch.
+            await wait_for(lambda: project.landed().total() > 700, "records after the refusal")
+    await project.consume_all()
     assert "commit_failed" in {entry["event"] for entry in logs}
     expected = ids([4], 100) + ids([0, 8, 1], 300)
     assert differences(expected, project.landed()) == (0, 0)
