@@ -148,7 +148,8 @@ class _Ingest:
             self._start("produce")
             while self._produced is None or "produce" in self._roles:
                 self._handle_next()
-            self._roles["consume"].finish()
+            if "consume" in self._roles:  # else it was told to stop, by somebody else
+                self._roles["consume"].finish()
             while "consume" in self._roles:
                 self._handle_next()
             return self._produced
