@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def write_table(result: QueryResult, limit: int) -> None:
-    """The first rows for a person, and how many more there are."""
+    """The first rows for a person, and whether there are more: the rest is not computed."""
     rows: list[tuple[object, ...]] = []
-    total = 0
     for batch in result:
-        total += batch.num_rows
-        rows += islice(_rows(batch), limit - len(rows))
+        rows += islice(_rows(batch), limit + 1 - len(rows))
+        if len(rows) > limit:
+            break
     numbers = frozenset(
         i
         for i, field in enumerate(result.schema)
@@ -33,11 +33,11 @@ def write_table(result: QueryResult, limit: int) -> None:
         or pa.types.is_floating(field.type)
         or pa.types.is_decimal(field.type)
     )
-    print_table(result.schema.names, rows, right=numbers)
-    if total > len(rows):
-        click.echo(f"({len(rows):,} of {total:,} rows; --limit N or --format csv shows more)")
+    print_table(result.schema.names, rows[:limit], right=numbers)
+    if len(rows) > limit:
+        click.echo(f"(the first {limit:,} rows; --limit N or --format csv shows more)", err=True)
     else:
-        click.echo(f"({total:,} row{'' if total == 1 else 's'})", err=True)
+        click.echo(f"({len(rows):,} row{'' if len(rows) == 1 else 's'})", err=True)
 
 
 def _rows(batch: pa.RecordBatch) -> Iterable[tuple[object, ...]]:
