@@ -373,16 +373,33 @@ class Lake:
         if change_feed:
             configuration["delta.enableChangeDataFeed"] = "true"
         with lake_errors(f"{label}: cannot be created in {self.uri}"):
-            delta = DeltaTable.create(
-                self.table_uri(layer, name),
-                Schema.from_arrow(schema),
-                mode="ignore",  # somebody else may just have created it
-                partition_by=list(partition_by),
-                configuration=configuration,
-                storage_options=self._storage_options(),
-                raise_if_key_not_exists=False,
+            try:
+                DeltaTable.create(
+                    self.table_uri(layer, name),
+                    Schema.from_arrow(schema),
+                    mode="ignore",
+                    partition_by=list(partition_by),
+                    configuration=configuration,
+                    storage_options=self._storage_options(),
+                    # A retry after somebody else's version 0 would go in as version 1, and the
+                    # table would change its identity under those who already have it open.
+                    commit_properties=CommitProperties(max_commit_retries=0),
+                    raise_if_key_not_exists=False,
+                )
+            except DeltaError:
+                # Somebody else may just have created it.
+                created = self.open(layer, name)
+                if created is None:
+                    raise
+                return created
+        # What is there, whoever was first.
+        created = self.open(layer, name)
+        if created is None:
+            raise LakeError(
+                f"{label}: the table was deleted as soon as it was created ({self.uri})",
+                remedy="let nothing else write to the lake's folders, and run again",
             )
-            return LakeTable(delta, label)
+        return created
 
     def _storage_options(self) -> dict[str, Any]:
         return dict(self.options) if self.is_local else {**_STORE_DEFAULTS, **self.options}
