@@ -17,6 +17,8 @@ from headrace.consumers.log_identity import LogView
 log = structlog.get_logger("consume")
 
 _ANSWER_SECONDS = 5.0
+# Partitions that were added to a topic are seen after so long.
+_METADATA_MS = 3_000
 
 
 class LogReader:
@@ -79,12 +81,17 @@ class LogReader:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 consumer = await self._connected()
-                known = await consumer.topics()
+                if not (await consumer.topics()).issuperset(topics):
+                    return None
+                # What `topics` learns aiokafka throws away: it knows the partitions of topics it
+                # was asked about one by one, and forgets them with the next assignment.
+                strange = [t for t in topics if not consumer.partitions_for_topic(t)]
+                await consumer.beginning_offsets([TopicPartition(t, 0) for t in strange])
                 found = {topic: consumer.partitions_for_topic(topic) for topic in topics}
         except (KafkaError, TimeoutError) as error:
             await self._give_up(error)
             return None
-        if not known.issuperset(topics) or not all(found.values()):
+        if not all(found.values()):
             return None
         return [TopicPartition(t, p) for t, partitions in found.items() for p in partitions or ()]
 
@@ -135,6 +142,7 @@ class LogReader:
                 request_timeout_ms=int(_ANSWER_SECONDS * 1_000),
                 fetch_max_wait_ms=100,
                 max_partition_fetch_bytes=64 * 1024,
+                metadata_max_age_ms=_METADATA_MS,
             )
             try:
                 await consumer.start()

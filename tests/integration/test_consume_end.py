@@ -1,0 +1,81 @@
+"""When a consumer that is to end with the last record does end, and when it must not yet."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from headrace.config_file import load_config
+from headrace.consumers.log_reader import LogReader
+from headrace.consumers.service import consume
+from headrace.infra.broker.server import BrokerServer
+from support.consume_project import PARTITIONS, ConsumeProject, wait_for
+
+
+@pytest.fixture
+async def project(tmp_path: Path, embedded_broker: BrokerServer) -> ConsumeProject:
+    project = ConsumeProject(tmp_path / "shop", embedded_broker.bootstrap_servers)
+    await project.create_topic()
+    return project
+
+
+async def test_a_new_connection_knows_a_topics_partitions(project: ConsumeProject) -> None:
+    async with LogReader(project.bootstrap_servers) as reader:
+        for _connection in range(2):
+            found = await reader.partitions([project.topic])
+            assert found is not None
+            assert {tp.partition for tp in found} == set(range(PARTITIONS))
+            assert await reader.partitions([project.topic, "not.there"]) is None
+            await reader._give_up(KafkaConnectionError("the connection was lost"))
+
+
+async def test_a_hiccup_of_the_broker_does_not_keep_it_from_ending(
+    project: ConsumeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await project.publish(range(4), 20)
+    stop, idle = asyncio.Event(), asyncio.Event()
+    hiccups = 0
+    partitions = LogReader.partitions
+
+    async def hiccup(self: LogReader, topics: list[str]) -> object:
+        nonlocal hiccups
+        if not hiccups:
+            hiccups += 1
+            await self._give_up(KafkaConnectionError("the connection was lost"))
+            return None
+        return await partitions(self, topics)
+
+    monkeypatch.setattr(LogReader, "partitions", hiccup)
+    role = asyncio.create_task(
+        consume(
+            project.config,
+            bootstrap_servers=project.bootstrap_servers,
+            stop=stop,
+            stop_when_idle=idle,
+        )
+    )
+    try:
+        await wait_for(lambda: project.landed().total() == 80, "the deliveries")
+        idle.set()
+        await asyncio.wait_for(asyncio.shield(role), 20)
+        assert hiccups == 1
+    finally:
+        stop.set()
+        await role
+
+
+async def test_a_member_with_nothing_to_read_ends_too(
+    tmp_path: Path, embedded_broker: BrokerServer
+) -> None:
+    project = ConsumeProject(tmp_path / "narrow", embedded_broker.bootstrap_servers)
+    settings = project.root / "headrace.toml"
+    text = settings.read_text().replace("topic_partitions = 4", "topic_partitions = 1")
+    settings.write_text(text)
+    project.config = load_config(project.root)
+    async with project.consuming() as first:
+        await wait_for(lambda: project.version() >= 1, "the first member's place")
+        await project.consume_all(seconds=30)
+        assert not first.done()
