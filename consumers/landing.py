@@ -162,9 +162,7 @@ class Landing:
     ) -> dict[int, Verdict]:
         """The verdicts of all logs that do not (or not surely) continue."""
         taken = {
-            TopicPartition(intake.topic, p): at
-            for p, at in positions.items()
-            if at is not None and at.last_offset is not None
+            TopicPartition(intake.topic, p): at for p, at in positions.items() if at is not None
         }
         views = await self._reader.look({tp: at.last_offset for tp, at in taken.items()})
         verdicts = {tp.partition: judge(at, views.get(tp)) for tp, at in taken.items()}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from aiokafka import TopicPartition
 
 from headrace.consumers.bronze_thread import BronzeThread
 from headrace.consumers.intake import Intake
 from headrace.consumers.lane import Phase
+from headrace.consumers.log_identity import has_taken_all
 from headrace.consumers.log_reader import LogReader
 from headrace.consumers.seat import Seat
 
@@ -34,14 +36,14 @@ async def has_read_all(
         for p, end in mine.items():
             if cursors.get(TopicPartition(intake.topic, p), 0) > end:
                 intake.doubt(p, f"the log ends at {end}, before what was read of it")
-        if not await _has_read(intake, mine, seat, thread):
+        if not await _have_read(intake, mine, seat):
+            return False
+        if not await _others_have_read(intake, mine.keys(), reader, thread):
             return False
     return True
 
 
-async def _has_read(
-    intake: Intake, ends: Mapping[int, int], seat: Seat, thread: BronzeThread
-) -> bool:
+async def _have_read(intake: Intake, ends: Mapping[int, int], seat: Seat) -> bool:
     for p, lane in list(intake.lanes.items()):
         end = ends.get(p, 0)
         if lane.phase is not Phase.READING:
@@ -50,8 +52,22 @@ async def _has_read(
         tp = TopicPartition(intake.topic, p)
         if lane.cursor < end and await seat.position(tp) < end:
             return False
-    others = ends.keys() - intake.lanes.keys()
+    return True
+
+
+async def _others_have_read(
+    intake: Intake, partitions: AbstractSet[int], reader: LogReader, thread: BronzeThread
+) -> bool:
+    others = partitions - intake.lanes.keys()
     if not others:
         return True
     found = await thread.run(intake.writer.positions, others)
-    return all((at := found[p]) is not None and at.next_offset >= ends[p] for p in others)
+    views = await reader.look(
+        {
+            TopicPartition(intake.topic, p): None if at is None else at.last_offset
+            for p, at in found.items()
+        }
+    )
+    return all(
+        has_taken_all(at, views.get(TopicPartition(intake.topic, p))) for p, at in found.items()
+    )

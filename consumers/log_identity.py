@@ -70,6 +70,21 @@ def judge(position: TopicPosition, view: LogView | None) -> Verdict:
     return Verdict.CONTINUES if view.record_hash == position.last_hash else Verdict.REPLACED
 
 
+def has_taken_all(position: TopicPosition | None, view: LogView | None) -> bool:
+    """Whether a log holds nothing that the table has yet to read, be it the same log or another.
+
+    Offsets alone do not say so: another log that is shorter holds nothing but what is new.
+    """
+    if view is None:
+        return False
+    if view.start >= view.end:
+        return True
+    if position is None or position.next_offset < view.end:
+        return False
+    # "Expired" says that the last record is gone, and all there still is stands after it.
+    return judge(position, view) in {Verdict.CONTINUES, Verdict.EXPIRED}
+
+
 def lost_records(position: TopicPosition, view: LogView) -> int:
     """How many offsets retention took before they were read."""
     return max(0, view.start - position.next_offset)

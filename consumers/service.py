@@ -102,6 +102,7 @@ class _ConsumeService:
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._closing = False
+        self._is_member = False
         self._failure: BaseException | None = None
         self._deadline = asyncio.timeout(None)
         self._topics_looked_at = 0.0
@@ -109,13 +110,15 @@ class _ConsumeService:
     # What the group seat calls
 
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
-        """Topic partitions are ours: the worker will find their place."""
+        """Topic partitions (or none) are ours: the worker will find their place."""
+        self._is_member = True
         for tp in partitions:
             self._intakes[tp.topic].assigned(tp.partition)
         self._wake.set()
 
     async def revoked(self, partitions: Iterable[TopicPartition]) -> None:
         """Topic partitions pass to others; a commit under way is let finish first."""
+        self._is_member = False
         for tp in partitions:
             self._intakes[tp.topic].revoked(tp.partition)
         self._room.set()
@@ -245,11 +248,14 @@ class _ConsumeService:
         """Whether all there is has landed; what is buffered need not grow old for it."""
         if not await has_read_all(intakes, self._seat, self._reader, self._thread):
             return False
+        # Before the first assignment nobody has compared the logs with the table.
+        if not self._is_member:
+            return False
         for intake in intakes:
             await self._landing.flush(intake)
             if not (intake.is_settled and await self._landing.is_same_everywhere(intake)):
                 return False
-        return True
+        return self._is_member
 
     def _seconds_to_next(self, look_for_idle: bool) -> float:
         now = time.monotonic()

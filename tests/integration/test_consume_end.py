@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from headrace.config_file import load_config
 from headrace.consumers.log_reader import LogReader
+from headrace.consumers.membership import GroupSeat
 from headrace.consumers.service import consume
 from headrace.infra.broker.server import BrokerServer
-from support.consume_project import PARTITIONS, ConsumeProject, wait_for
+from support.consume_project import PARTITIONS, ConsumeProject, ids, wait_for
+from support.source_ids import differences
 
 
 @pytest.fixture
@@ -65,6 +69,36 @@ async def test_a_hiccup_of_the_broker_does_not_keep_it_from_ending(
     finally:
         stop.set()
         await role
+
+
+async def test_it_does_not_end_before_it_was_told_what_to_read(
+    project: ConsumeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new log is shorter than what was read of the old one, and joining takes its time."""
+    await project.publish(range(24), 50)
+    await project.consume_all()
+    await project.delete_topic()
+    await project.create_topic()
+    await project.publish(range(100, 108), 50, content="b")
+    looked = asyncio.Event()
+    join, ends = GroupSeat.join, LogReader.ends
+
+    async def late(self: GroupSeat) -> None:
+        await asyncio.wait_for(looked.wait(), 20)
+        await join(self)
+
+    async def look(
+        self: LogReader, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        if ends_looked_at := await ends(self, partitions):
+            looked.set()
+        return ends_looked_at
+
+    monkeypatch.setattr(GroupSeat, "join", late)
+    monkeypatch.setattr(LogReader, "ends", look)
+    await project.consume_all()
+    expected = ids(range(24), 50) + ids(range(100, 108), 50)
+    assert differences(expected, project.landed()) == (0, 0)
 
 
 async def test_a_member_with_nothing_to_read_ends_too(

@@ -164,6 +164,20 @@ async def test_a_log_replaced_before_a_commit_drops_the_batch(bench: Bench) -> N
     assert bench.reports[-1].rows == 5
 
 
+async def test_a_log_replaced_before_the_first_commit_of_a_generation_drops_the_batch(
+    bench: Bench,
+) -> None:
+    bench.show(12, 20)
+    await bench.assign()
+    assert bench.position == TopicPosition(2, 12)
+    bench.show(0, 30)  # made again, and already longer
+    await bench.land(12, 20)
+    assert bench.landed == 10
+    assert bench.intake.lanes[0].phase is Phase.SEEKING
+    await bench.landing.find_place(bench.intake)
+    assert bench.position == TopicPosition(3, 0)
+
+
 async def test_a_batch_revoked_while_its_log_is_looked_at_is_not_written(bench: Bench) -> None:
     bench.show(0, 20, last=9)
 

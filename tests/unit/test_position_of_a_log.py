@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from itertools import product
 
-from headrace.consumers.log_identity import LogView, Verdict, judge, lost_records, record_hash
+from headrace.consumers.log_identity import (
+    LogView,
+    Verdict,
+    has_taken_all,
+    judge,
+    lost_records,
+    record_hash,
+)
 from headrace.lakehouse.bronze import TopicPosition
 
 Log = tuple[int, list[bytes]]  # first offset, values
@@ -80,3 +87,20 @@ def test_the_hash_tells_each_of_its_parts() -> None:
     assert len(hashes) == 2 * 3 * 2 * 4
     assert all(0 <= h < 2**63 for h in hashes)
     assert record_hash(1, b"a", 2, b"bc") != record_hash(1, b"ab", 2, b"c")
+
+
+def test_a_table_has_taken_all_of_a_log_only_if_it_has_read_that_very_log() -> None:
+    for start, length, taken in product(range(3), range(5), range(5)):
+        log: Log = (start, [b"%d" % n for n in range(length)])
+        if taken > length:
+            continue
+        position = read(log, start, taken)
+        assert has_taken_all(position, view(log, position.last_offset)) == (taken == length)
+        for other_length in range(8):
+            other: Log = (0, [b"other %d" % n for n in range(other_length)])
+            shown = view(other, position.last_offset)
+            assert has_taken_all(position, shown) == (other_length == 0)
+    assert not has_taken_all(TopicPosition(1, 5), None)
+    assert not has_taken_all(None, LogView(0, 1))
+    assert has_taken_all(None, LogView(0, 0))
+    assert has_taken_all(TopicPosition(1, 5, 3, 7), LogView(4, 5))  # the end was a marker
