@@ -73,8 +73,9 @@ class PassReport:
 
     @property
     def exit_code(self) -> int:
-        """1 where a delivery stands rejected or a model failed; all else has been done."""
-        return 1 if self.produced.get("rejected", 0) or self.refresh.failures else 0
+        """1 where a delivery was rejected or failed, or a model failed; all else has been done."""
+        undone = self.produced.get("rejected", 0) + self.produced.get("failed", 0)
+        return 1 if undone or self.refresh.failures else 0
 
 
 class RoleFailedError(HeadraceError):

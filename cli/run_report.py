@@ -86,6 +86,11 @@ def _print_attention(project: Project, report: PassReport) -> None:
             f"{count(report.produced['rejected'], 'delivery', 'deliveries')} rejected:"
             " headrace deliveries --state rejected"
         )
+    if report.produced.get("failed", 0):
+        lines.append(
+            f"{count(report.produced['failed'], 'delivery', 'deliveries')} could not be published"
+            " and will be tried again: headrace deliveries"
+        )
     if any(silver.rows_quarantined for silver in report.refresh.silver):
         lines.append("see why records are quarantined: headrace quarantine list")
     lines += [

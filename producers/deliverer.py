@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Final
 
 import structlog
 
@@ -17,6 +16,7 @@ from headrace.errors import BrokerError, DeliveryRejectedError, LedgerError
 from headrace.event import format_event_id
 from headrace.producers.broker_link import BrokerLink
 from headrace.producers.delivery import (
+    NEVER_RETRIED,
     DeliveryRow,
     DeliveryState,
     FrozenReading,
@@ -32,14 +32,15 @@ from headrace.producers.spool import Spool
 
 log = structlog.get_logger("produce")
 
-# A delivery rejected with this is not tried again by itself: some of its records are published.
-NEVER_RETRIED: Final = ""
+
+class _NotNowError(DeliveryRejectedError):
+    """Nothing is wrong with the delivery: what it takes to publish it is not there now."""
 
 
 class Deliverer:
     """Publishes deliveries of one project, over whichever link it is given.
 
-    `on_acknowledged(delivery_id, sent, newly)` is called in the event loop, where `newly` counts
+    `on_acknowledged(row, sent, newly)` is called in the event loop, where `newly` counts
     the records of this acknowledgement.
     """
 
@@ -48,7 +49,7 @@ class Deliverer:
         config: Config,
         ledger: Ledger,
         spool: Spool,
-        on_acknowledged: Callable[[str, Sent, int], None],
+        on_acknowledged: Callable[[DeliveryRow, Sent, int], None],
     ) -> None:
         self._config = config
         self._ledger = ledger
@@ -60,8 +61,10 @@ class Deliverer:
     async def deliver(self, link: BrokerLink, row: DeliveryRow) -> DeliveryRow:
         """Publish what is not on the topic yet; returns the delivery as it then stands.
 
-        One that cannot be read becomes `rejected`. Raises `LinkLostError` where the broker stopped
-        answering, `BrokerError` where connecting anew would not help.
+        One that cannot be read becomes `rejected`. One that was frozen before and cannot be
+        published now, as its bytes are gone, keeps its state and gets a `reason`; so does one that
+        was read to its end before. Raises `LinkLostError` where the broker stopped answering,
+        `BrokerError` where connecting anew would not help.
         """
         fresh = row.state is DeliveryState.RECEIVED
         batches = _Batches(row.name)
@@ -71,8 +74,13 @@ class Deliverer:
                 row = await self._freeze(link, row, payload)
             await self._publish(link, row, payload, batches)
         except DeliveryRejectedError as error:
-            retried = fresh and not batches.begun
-            await asyncio.to_thread(self._reject, row, error, retried=retried)
+            readable = isinstance(error, _NotNowError) or row.records is not None
+            if readable and not fresh:
+                await asyncio.to_thread(self._ledger.postpone, row.delivery_id, str(error))
+                log.warning("delivery_postponed", delivery_id=row.delivery_id, reason=str(error))
+            else:
+                retried = fresh and not batches.begun
+                await asyncio.to_thread(self._reject, row, error, retried=retried)
         return await asyncio.to_thread(self._ledger.delivery, row.delivery_id)
 
     def _payload(self, row: DeliveryRow) -> Path:
@@ -81,7 +89,7 @@ class Deliverer:
         if not payload.is_file() and not self._spool.recover(
             row.source, row.delivery_id, origin, row.content_hash
         ):
-            raise DeliveryRejectedError(
+            raise _NotNowError(
                 f"{row.name}: its bytes are not in the spool, and {origin} is gone or has changed",
                 remedy="put the file back as it was, then run again",
             )
@@ -89,12 +97,7 @@ class Deliverer:
 
     async def _freeze(self, link: BrokerLink, row: DeliveryRow, payload: Path) -> DeliveryRow:
         """Decide how it is read and where it goes; durable before a record is sent."""
-        source = self._config.settings.sources.get(row.source)
-        if source is None:
-            raise DeliveryRejectedError(
-                f"{row.name}: its source {row.source!r} is no longer in headrace.toml",
-                remedy=f"put [sources.{row.source}] back",
-            )
+        source = self._config.settings.sources[row.source]
         stream = self._config.stream(row.stream)
         reading = await asyncio.to_thread(detect, payload, row.name, source, stream)
         partitions = await link.partition_count(self._config.topic(row.stream))
@@ -129,13 +132,14 @@ class Deliverer:
             ),
             link.new_batch,
             link.max_message_bytes,
+            lambda: self._spool.hold(row.source, row.delivery_id),
         )
         acknowledged = sent.next_number
 
         def on_acknowledged(now: Sent) -> None:
             nonlocal acknowledged
             newly, acknowledged = now.next_number - acknowledged, now.next_number
-            self._on_acknowledged(row.delivery_id, now, newly)
+            self._on_acknowledged(row, now, newly)
 
         try:
             records = read_records(
@@ -180,13 +184,12 @@ class Deliverer:
         )
 
     def _reject(self, row: DeliveryRow, error: DeliveryRejectedError, *, retried: bool) -> None:
-        source = self._config.settings.sources.get(row.source)
         fingerprint = NEVER_RETRIED
         if retried:
             # Nothing of it is published: with another config it may be read in another way.
             self._spool.thaw(row.source, row.delivery_id)
-            if source is not None:
-                fingerprint = config_fingerprint(source, self._config.stream(row.stream))
+            source = self._config.settings.sources[row.source]
+            fingerprint = config_fingerprint(source, self._config.stream(row.stream))
         self._ledger.reject(row.delivery_id, str(error), fingerprint)
         log.warning("delivery_rejected", delivery_id=row.delivery_id, reason=str(error))
 
@@ -223,7 +226,7 @@ def _read_back(name: str, frozen: FrozenReading) -> Reading:
     try:
         return Reading.from_json(frozen.reading)
     except ValueError as error:
-        raise DeliveryRejectedError(
+        raise _NotNowError(
             f"{name}: another version of headrace decided how it is read: {error}",
             remedy="use that version until it is published",
         ) from error

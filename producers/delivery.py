@@ -33,6 +33,10 @@ ACCEPTED_STATES: Final = (
     DeliveryState.PUBLISHED,
     DeliveryState.LANDED,
 )
+# The fingerprint of a delivery rejected halfway: it is not tried again by itself, and its content
+# counts as accepted, as some of its records are published.
+NEVER_RETRIED: Final = ""
+
 OUTSTANDING_STATES: Final = (
     DeliveryState.RECEIVED,
     DeliveryState.PUBLISHING,
@@ -83,6 +87,14 @@ class RecordCount:
 
 
 @dataclass(frozen=True, slots=True)
+class BronzeVersion:
+    """A bronze table, and a version of it that is not older than what it is named for."""
+
+    table_id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryRow:
     """One row of the ledger.
 
@@ -90,7 +102,8 @@ class DeliveryRow:
     acknowledged.
     `acknowledged`: the number of the next record that the broker has not acknowledged.
     `last_offset`: the offset of the last acknowledged record in the delivery's topic partition.
-    `bronze_id`: the identity of the bronze table it landed in.
+    `reason`: why it is rejected, or why a frozen one could not be published when last tried.
+    `bronze_id`, `bronze_version`: the bronze table it landed in, and a version that holds it.
     `config_fingerprint`: of the config a rejected delivery was read with.
     """
 
@@ -114,6 +127,7 @@ class DeliveryRow:
     last_offset: int | None
     republished: int
     bronze_id: str | None
+    bronze_version: int | None
     landed_at: datetime | None
 
     @property

@@ -17,8 +17,15 @@ import structlog
 from headrace.config import FileSource
 from headrace.errors import ConfigError
 from headrace.event import format_delivery_id
-from headrace.producers.delivery import DeliveryRow, DeliveryState, Identity, Origin
-from headrace.producers.files.scan import FileStat, is_settled, scan
+from headrace.producers.delivery import (
+    ACCEPTED_STATES,
+    NEVER_RETRIED,
+    DeliveryRow,
+    DeliveryState,
+    Identity,
+    Origin,
+)
+from headrace.producers.files.scan import FileStat, is_settled, survey
 from headrace.producers.identity import Accepted, original_of
 from headrace.producers.ledger import Ledger, Receipt
 from headrace.producers.spool import Draft, FileChangedError, Spool
@@ -39,12 +46,17 @@ class Look:
     """One look at a source's folder.
 
     `ready`: new and complete; `young`: new, but not unchanged for long enough; `rejected`: still
-    lying there as they were when they were rejected.
+    lying there as they were when they were rejected; `unreadable`: folders and files that could not
+    be looked at, with why.
+
+    A file that was taken for a duplicate of one that was rejected since is new: its content would
+    be forgotten otherwise, should that one never come back.
     """
 
     ready: tuple[FileStat, ...]
     young: tuple[FileStat, ...]
     rejected: tuple[DeliveryRow, ...]
+    unreadable: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +93,24 @@ class Intake:
             row.delivery_id: row
             for row in self._ledger.deliveries((DeliveryState.REJECTED,), source_name)
         }
+        orphaned = {
+            row.delivery_id
+            for row in self._ledger.deliveries((DeliveryState.DUPLICATE,), source_name)
+            if (original := rejected.get(row.duplicate_of or "")) is not None
+            and original.config_fingerprint != NEVER_RETRIED
+        }
         ready, young, still_rejected = [], [], []
-        for stat in scan(folder, source.patterns):
+        found = survey(folder, source.patterns)
+        for stat in found.files:
             known = seen.get(self._origin(stat).path)
-            if known is not None and known[0] == self._origin(stat):
+            if known is not None and known[0] == self._origin(stat) and known[1] not in orphaned:
                 if known[1] in rejected:
                     still_rejected.append(rejected[known[1]])
             elif is_settled(stat, now_ns, source.settle):
                 ready.append(stat)
             else:
                 young.append(stat)
-        return Look(tuple(ready), tuple(young), tuple(still_rejected))
+        return Look(tuple(ready), tuple(young), tuple(still_rejected), found.unreadable)
 
     def take(self, source_name: str, source: FileSource, files: Sequence[FileStat]) -> Taken:
         """Copy files into the spool and write them down; all durable when this returns."""
@@ -128,14 +147,42 @@ class Intake:
             tuple((stat, str(draft)) for stat, draft in outcomes if isinstance(draft, OSError)),
         )
 
-    def retry(self, row: DeliveryRow) -> bool:
+    def retry_rejected(
+        self, source_name: str, source: FileSource, stream: Stream
+    ) -> tuple[list[DeliveryRow], int]:
+        """Put back what was rejected with another config than this, by order of arrival.
+
+        The spool has its bytes, so whether its file still lies there does not matter. One whose
+        name has brought something that was accepted since stays rejected: it was corrected.
+        Returns those put back, and the number of those that repeat another by now.
+        """
+        fingerprint = config_fingerprint(source, stream)
+        accepted_last: dict[str, str] = {}
+        for row in self._ledger.deliveries(ACCEPTED_STATES, source_name):
+            accepted_last[row.name] = row.delivery_id
+        retried: list[DeliveryRow] = []
+        repeating = 0
+        for row in self._ledger.deliveries((DeliveryState.REJECTED,), source_name):
+            if row.config_fingerprint in (fingerprint, NEVER_RETRIED):
+                continue
+            if accepted_last.get(row.name, "") > row.delivery_id:
+                continue
+            if self.retry(row, source.stream):
+                retried.append(self._ledger.delivery(row.delivery_id))
+            else:
+                repeating += 1
+        return retried, repeating
+
+    def retry(self, row: DeliveryRow, stream: str) -> bool:
         """Put a rejected delivery back to `received`; False where it repeats one accepted since."""
         accepted = self._ledger.accepted_like(row.source, row.name, row.content_hash)
         original = original_of(row.name, row.content_hash, accepted)
         if original is not None:
             self._ledger.repeats(row.delivery_id, original)
+            # A ledger built again from the spool must not take it for a delivery of its own.
+            self._spool.remove(row.source, row.delivery_id)
             return False
-        self._ledger.retry(row.delivery_id)
+        self._ledger.retry(row.delivery_id, stream)
         log.info("delivery_retried", delivery_id=row.delivery_id, reason="the config changed")
         return True
 

@@ -10,7 +10,7 @@ from typing import Final
 from headrace.errors import LakeError
 from headrace.lakehouse.bronze import count_landed, open_bronze, read_position
 from headrace.lakehouse.delta import Lake, LakeTable
-from headrace.producers.delivery import DeliveryRow
+from headrace.producers.delivery import BronzeVersion, DeliveryRow
 
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _MAX_PAUSE_SECONDS: Final = 60.0
@@ -64,11 +64,12 @@ class BronzeWatch:
         self._table: LakeTable | None = None
         self._seen_at: tuple[str, int] | None = None
         self._seen: dict[str, Sight] = {}
+        self._counted_at: BronzeVersion | None = None
 
     @property
-    def bronze_id(self) -> str | None:
-        """The identity of the table last looked at."""
-        return None if self._seen_at is None else self._seen_at[0]
+    def counted_at(self) -> BronzeVersion | None:
+        """The table last counted in, at a version that holds all that was counted."""
+        return self._counted_at
 
     def look(self, rows: Sequence[DeliveryRow], *, thorough: bool) -> list[Sight]:
         """What bronze holds of these published deliveries, as far as it is worth asking.
@@ -87,6 +88,10 @@ class BronzeWatch:
         passed = set() if table is None else self._passed(table, new)
         asked = [row.delivery_id for row in new if thorough or row.delivery_id in passed]
         counts = count_landed(self._lake, self._stream, asked) if asked else {}
+        if counts and table is not None:
+            # What was counted stood in the table as it was then, which may be newer than `at`.
+            table.refresh()
+            self._counted_at = BronzeVersion(table.table_id, table.version)
         fresh = [Sight(id_, counts.get(id_, 0), passed=id_ in passed) for id_ in asked]
         self._seen.update((sight.delivery_id, sight) for sight in fresh)
         if not thorough:

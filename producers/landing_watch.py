@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from headrace.config import Config
-from headrace.errors import LakeError
+from headrace.errors import BrokerError, LakeError
 from headrace.event import format_event_id
 from headrace.lakehouse.delta import Lake
 from headrace.producers.broker_link import LinkLostError
@@ -33,6 +33,7 @@ _LOOK_SECONDS: Final = 0.2
 _THOROUGH_LOOK_SECONDS: Final = 5.0
 _TOPIC_LOOKS_AT_ONCE: Final = 20
 _LAKE_PATIENCE_SECONDS: Final = 30.0
+_BROKER_PATIENCE_SECONDS: Final = 60.0
 
 
 class LandingWatch:
@@ -60,6 +61,7 @@ class LandingWatch:
         self._rows: dict[str, DeliveryRow] = {}
         self._pausing: dict[str, float] = {}
         self._asked_topic: dict[str, float] = {}
+        self._unanswered_since: float | None = None
         self.looked = False
 
     @property
@@ -130,9 +132,10 @@ class LandingWatch:
         if not rows:
             return
         ids = [row.delivery_id for row in rows]
-        await asyncio.to_thread(self._ledger.land, ids, bronze.bronze_id, datetime.now(UTC))
+        await asyncio.to_thread(self._ledger.land, ids, bronze.counted_at, datetime.now(UTC))
         for row in rows:
             del self._rows[row.delivery_id]
+            self._unanswered_since = None  # whoever consumes is still served
             self._pausing.pop(row.delivery_id, None)
             self._asked_topic.pop(row.delivery_id, None)
             log.info("delivery_landed", delivery_id=row.delivery_id, records=row.records)
@@ -169,7 +172,7 @@ class LandingWatch:
             key=lambda delivery_id: self._asked_topic.get(delivery_id, 0.0),
         )
         for delivery_id in longest_unasked[:_TOPIC_LOOKS_AT_ONCE]:
-            self._asked_topic[delivery_id] = time.monotonic()
+            asked_at = self._asked_topic[delivery_id] = time.monotonic()
             row = rows[delivery_id]
             if row.last_offset is None or row.topic_partition is None:
                 found[delivery_id] = False
@@ -180,9 +183,24 @@ class LandingWatch:
                 )
             except LinkLostError as error:
                 log.info("topic_not_readable", reason=str(error))
+                self._unanswered(asked_at, error)
                 break
+            self._unanswered_since = None
             found[delivery_id] = last_id == format_event_id(delivery_id, (row.records or 0) - 1)
         return found
+
+    def _unanswered(self, asked_at: float, error: LinkLostError) -> None:
+        """An outage is waited out, but not for ever: nothing may ever land any more."""
+        if self._unanswered_since is None:
+            self._unanswered_since = asked_at
+        if time.monotonic() - self._unanswered_since <= _BROKER_PATIENCE_SECONDS:
+            return
+        raise BrokerError(
+            f"the broker at {self._session.link.bootstrap_servers} has not answered for"
+            f" {_BROKER_PATIENCE_SECONDS:g} s, while {len(self._rows)} published deliveries have"
+            f" not landed: {error}",
+            remedy="start it again, then run again: it goes on where it was",
+        ) from error
 
     def _by_stream(self) -> dict[str, list[DeliveryRow]]:
         by_stream: dict[str, list[DeliveryRow]] = {}

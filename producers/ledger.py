@@ -19,6 +19,8 @@ from typing import Any, Final, Self
 from headrace.errors import LedgerError
 from headrace.producers.delivery import (
     ACCEPTED_STATES,
+    NEVER_RETRIED,
+    BronzeVersion,
     DeliveryRow,
     DeliveryState,
     FrozenReading,
@@ -47,13 +49,15 @@ class Receipt:
 class Acknowledgement:
     """How far the broker has a delivery: the next record's number, the last one's offset.
 
-    `unreadable`: how many of the acknowledged were unreadable.
+    `unreadable`: how many of the acknowledged were unreadable. `republished`: how often it had been
+    published again when this was sent; it says nothing of a later time.
     """
 
     delivery_id: str
     next_record: int
     unreadable: int
     last_offset: int | None
+    republished: int = 0
 
 
 class Ledger:
@@ -104,12 +108,15 @@ class Ledger:
 
     def accepted_like(self, source: str, name: str, content_hash: str) -> list[Accepted]:
         """The accepted deliveries that decide whether this name and content is new."""
-        states = _in(ACCEPTED_STATES)
+        accepted = (
+            f"(state IN {_in(ACCEPTED_STATES)}"
+            f" OR state = 'rejected' AND config_fingerprint = '{NEVER_RETRIED}')"
+        )
         rows = self._read(
             "SELECT delivery_id, name, content_hash FROM deliveries"  # noqa: S608
-            f" WHERE source = ? AND content_hash = ? AND state IN {states}"
+            f" WHERE source = ? AND content_hash = ? AND {accepted}"
             " UNION SELECT * FROM (SELECT delivery_id, name, content_hash FROM deliveries"
-            f" WHERE source = ? AND name = ? AND state IN {states}"
+            f" WHERE source = ? AND name = ? AND {accepted}"
             " ORDER BY delivery_id DESC LIMIT 1)",
             (source, content_hash, source, name),
         )
@@ -141,17 +148,21 @@ class Ledger:
                 _remember_file(connection, identity)
 
     def restore(
-        self, identity: Identity, frozen: FrozenReading | None, count: RecordCount | None
+        self,
+        identity: Identity,
+        frozen: FrozenReading | None,
+        count: RecordCount | None,
+        duplicate_of: str | None = None,
     ) -> None:
         """Write down a delivery that only the spool still knows of."""
-        state = DeliveryState.RECEIVED
+        state = DeliveryState.RECEIVED if duplicate_of is None else DeliveryState.DUPLICATE
         if frozen is not None:
             state = DeliveryState.PUBLISHING if count is None else DeliveryState.PUBLISHED
         with self._transaction() as connection:
             connection.execute(
                 "INSERT INTO deliveries (delivery_id, source, stream, name, path, content_hash,"
-                " size_bytes, received_at, state, reading, topic_partition, records,"
-                " unreadable_records) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " size_bytes, received_at, state, duplicate_of, reading, topic_partition, records,"
+                " unreadable_records) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     identity.delivery_id,
                     identity.source,
@@ -162,6 +173,7 @@ class Ledger:
                     identity.origin.size_bytes,
                     _to_micros(identity.received_at),
                     state,
+                    duplicate_of,
                     None if frozen is None else frozen.reading,
                     None if frozen is None else frozen.topic_partition,
                     None if count is None else count.records,
@@ -182,12 +194,13 @@ class Ledger:
             config_fingerprint=config_fingerprint,
         )
 
-    def retry(self, delivery_id: str) -> None:
-        """Try a rejected delivery again."""
+    def retry(self, delivery_id: str, stream: str) -> None:
+        """Try a rejected delivery again, for the stream that its source feeds now."""
         self._move(
             delivery_id,
             (DeliveryState.REJECTED,),
             DeliveryState.RECEIVED,
+            stream=stream,
             reason=None,
             config_fingerprint=None,
             reading=None,
@@ -207,6 +220,20 @@ class Ledger:
             config_fingerprint=None,
         )
 
+    def retarget(self, delivery_id: str, stream: str) -> None:
+        """Its source feeds another stream now; nothing of it has been published."""
+        self._move(delivery_id, (DeliveryState.RECEIVED,), DeliveryState.RECEIVED, stream=stream)
+
+    def postpone(self, delivery_id: str, reason: str) -> None:
+        """A frozen delivery cannot be published now: bronze is asked again before it is tried."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE deliveries SET reason = ?, state = CASE WHEN records IS NULL"
+                " THEN 'publishing' ELSE 'published' END"
+                " WHERE delivery_id = ? AND state = 'publishing'",
+                (reason, delivery_id),
+            )
+
     def freeze(self, delivery_id: str, frozen: FrozenReading) -> None:
         """Fix how it is read; from here on its records may be on the topic."""
         self._move(
@@ -222,9 +249,9 @@ class Ledger:
         with self._transaction() as connection:
             connection.executemany(
                 "UPDATE deliveries SET acknowledged = ?, unreadable_records = ?, last_offset = ?"
-                " WHERE delivery_id = ? AND state = 'publishing'",
+                " WHERE delivery_id = ? AND state = 'publishing' AND republished = ?",
                 [
-                    (a.next_record, a.unreadable, a.last_offset, a.delivery_id)
+                    (a.next_record, a.unreadable, a.last_offset, a.delivery_id, a.republished)
                     for a in acknowledgements
                 ],
             )
@@ -235,6 +262,7 @@ class Ledger:
             delivery_id,
             (DeliveryState.PUBLISHING,),
             DeliveryState.PUBLISHED,
+            reason=None,
             records=count.records,
             unreadable_records=count.unreadable,
             acknowledged=count.records,
@@ -250,25 +278,46 @@ class Ledger:
                 (delivery_id,),
             )
 
-    def land(self, delivery_ids: Iterable[str], bronze_id: str | None, now: datetime) -> None:
+    def land(
+        self, delivery_ids: Iterable[str], bronze: BronzeVersion | None, now: datetime
+    ) -> None:
         """Bronze holds all records of these."""
+        table_id, version = (None, None) if bronze is None else (bronze.table_id, bronze.version)
         with self._transaction() as connection:
             connection.executemany(
-                "UPDATE deliveries SET state = 'landed', bronze_id = ?, landed_at = ?"
-                " WHERE delivery_id = ? AND state = 'published'",
-                [(bronze_id, _to_micros(now), delivery_id) for delivery_id in delivery_ids],
+                "UPDATE deliveries SET state = 'landed', reason = NULL, bronze_id = ?,"
+                " bronze_version = ?, landed_at = ? WHERE delivery_id = ? AND state = 'published'",
+                [(table_id, version, _to_micros(now), id_) for id_ in delivery_ids],
             )
 
-    def unland(self, stream: str, bronze_id: str | None) -> int:
-        """Set back to `published` what landed in another table than this; how many that were.
+    def bronze_seen(self, stream: str) -> BronzeVersion | None:
+        """Where a stream's bronze stood when `unland` was last told."""
+        rows = self._read(
+            "SELECT bronze_id, bronze_version FROM bronze_seen WHERE stream = ?", (stream,)
+        )
+        return BronzeVersion(*rows[0]) if rows else None
 
-        A delivery without records is in every table.
+    def unland(self, stream: str, bronze: BronzeVersion | None, *, restored: bool = False) -> int:
+        """Set back to `published` what bronze, as it is now, may not hold; how many that were.
+
+        That is what landed in another table or at a version it does not have (any more), and all
+        where it was `restored`. A delivery without records is in every table.
         """
+        query = (
+            "UPDATE deliveries SET state = 'published', bronze_id = NULL, bronze_version = NULL,"
+            " landed_at = NULL WHERE stream = ? AND state = 'landed' AND records > 0"
+        )
         with self._transaction() as connection:
+            if bronze is None:
+                connection.execute("DELETE FROM bronze_seen WHERE stream = ?", (stream,))
+                return connection.execute(query, (stream,)).rowcount
+            connection.execute(
+                "INSERT OR REPLACE INTO bronze_seen VALUES (?, ?, ?)",
+                (stream, bronze.table_id, bronze.version),
+            )
             return connection.execute(
-                "UPDATE deliveries SET state = 'published', bronze_id = NULL, landed_at = NULL"
-                " WHERE stream = ? AND state = 'landed' AND records > 0 AND bronze_id IS NOT ?",
-                (stream, bronze_id),
+                query + " AND (? OR bronze_id IS NOT ? OR bronze_version > ?)",
+                (stream, restored, bronze.table_id, bronze.version),
             ).rowcount
 
     def expirable(self, landed_before: datetime) -> list[DeliveryRow]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from headrace.errors import LedgerError
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 _BUSY_TIMEOUT_SECONDS: Final = 10.0
 
@@ -44,6 +44,7 @@ CREATE TABLE deliveries (
     last_offset INTEGER,
     republished INTEGER NOT NULL DEFAULT 0,
     bronze_id TEXT,
+    bronze_version INTEGER,
     landed_at INTEGER,
     expired_at INTEGER
 ) WITHOUT ROWID;
@@ -59,6 +60,12 @@ CREATE TABLE seen_files (
     mtime_ns INTEGER NOT NULL,
     delivery_id TEXT NOT NULL,
     PRIMARY KEY (source, path)
+) WITHOUT ROWID;
+
+CREATE TABLE bronze_seen (
+    stream TEXT PRIMARY KEY,
+    bronze_id TEXT NOT NULL,
+    bronze_version INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
 

@@ -34,7 +34,8 @@ class ProduceSummary:
     """What a run did. `records` were sent by this run, `unreadable_records` among them.
 
     `rejections`: every delivery that stands rejected while its file still lies there, whichever
-    run rejected it.
+    run rejected it, or that this run has rejected. `failures`: deliveries that could not be
+    published now, though some or all of their records may have been before; each has its reason.
     """
 
     received: int
@@ -44,6 +45,7 @@ class ProduceSummary:
     records: int
     unreadable_records: int
     rejections: tuple[DeliveryRow, ...]
+    failures: tuple[DeliveryRow, ...]
     left: tuple[LeftFile, ...]
     seconds: float
 
@@ -60,6 +62,7 @@ class ProduceSummary:
             "published": self.published,
             "landed": self.landed,
             "rejected": self.rejected,
+            "failed": len(self.failures),
             "records": self.records,
             "unreadable_records": self.unreadable_records,
             "left": len(self.left),

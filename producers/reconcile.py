@@ -5,8 +5,10 @@ from __future__ import annotations
 import structlog
 
 from headrace.errors import LedgerError
+from headrace.producers.delivery import NEVER_RETRIED, DeliveryState
+from headrace.producers.identity import original_of
 from headrace.producers.ledger import Ledger
-from headrace.producers.spool import Spool
+from headrace.producers.spool import Entry, Spool
 
 log = structlog.get_logger("produce")
 
@@ -15,8 +17,11 @@ def reconcile(ledger: Ledger, spool: Spool) -> int:
     """Write down the deliveries that only the spool knows of; returns how many those were.
 
     One that was placed right before a crash is `received`; where the ledger was lost, one with a
-    count of records counts as `published`, and bronze says whether it has landed. Raises
-    `LedgerError` where the spool belongs to another ledger.
+    count of records counts as `published`, and bronze says whether it has landed. One of which
+    nothing was ever sent may have been rejected: where its content stands under another delivery it
+    is a duplicate, as it would have been on its retry. A ledger put back from an older copy learns
+    how its deliveries have been read since. Raises `LedgerError` where the spool belongs to another
+    ledger.
     """
     owner = spool.owner()
     known = ledger.delivery_ids()
@@ -32,11 +37,39 @@ def reconcile(ledger: Ledger, spool: Spool) -> int:
             )
         ledger.adopt_id(owner)
     spool.clean()
-    restored = 0
-    for source, delivery_id in spool.delivery_ids():
-        if delivery_id not in known:
-            entry = spool.entry(source, delivery_id)
-            ledger.restore(entry.identity, entry.frozen, entry.count)
-            restored += 1
-            log.info("delivery_restored_from_spool", delivery_id=delivery_id, source=source)
-    return restored
+    _catch_up(ledger, spool)
+    unknown = [spool.entry(*key) for key in spool.delivery_ids() if key[1] not in known]
+    for entry in (entry for entry in unknown if entry.frozen is not None):
+        _restore(ledger, entry, None)
+    for entry in (entry for entry in unknown if entry.frozen is None):
+        identity = entry.identity
+        accepted = ledger.accepted_like(identity.source, identity.name, identity.content_hash)
+        _restore(ledger, entry, original_of(identity.name, identity.content_hash, accepted))
+    return len(unknown)
+
+
+def _restore(ledger: Ledger, entry: Entry, duplicate_of: str | None) -> None:
+    ledger.restore(entry.identity, entry.frozen, entry.count, duplicate_of)
+    log.info(
+        "delivery_restored_from_spool",
+        delivery_id=entry.identity.delivery_id,
+        source=entry.identity.source,
+        duplicate_of=duplicate_of,
+    )
+
+
+def _catch_up(ledger: Ledger, spool: Spool) -> None:
+    """What the spool says is frozen stays so, also where the ledger is an older copy."""
+    for row in ledger.deliveries((DeliveryState.RECEIVED, DeliveryState.REJECTED)):
+        if row.config_fingerprint == NEVER_RETRIED:
+            continue
+        if not spool.is_frozen(row.source, row.delivery_id):
+            continue
+        entry = spool.entry(row.source, row.delivery_id)
+        assert entry.frozen is not None, row
+        if row.state is DeliveryState.REJECTED:
+            ledger.retry(row.delivery_id, entry.identity.stream)
+        ledger.freeze(row.delivery_id, entry.frozen)
+        if entry.count is not None:
+            ledger.published(row.delivery_id, entry.count, None)
+        log.info("delivery_frozen_before", delivery_id=row.delivery_id, source=row.source)

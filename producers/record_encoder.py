@@ -65,16 +65,25 @@ class EncodedBatch:
 
 
 class RecordEncoder:
-    """Encodes a delivery's records; `max_message_bytes` is the broker's limit on a batch."""
+    """Encodes a delivery's records; `max_message_bytes` is the broker's limit on a batch.
+
+    `on_place()` is called before the first record goes as its place in the payload alone.
+    """
 
     def __init__(
-        self, envelope: Envelope, new_batch: Callable[[], BatchBuilder], max_message_bytes: int
+        self,
+        envelope: Envelope,
+        new_batch: Callable[[], BatchBuilder],
+        max_message_bytes: int,
+        on_place: Callable[[], None] = lambda: None,
     ) -> None:
         self._envelope = envelope
         self._new_batch = new_batch
         self._limit = max_message_bytes
         self._shared = record_headers(source=envelope.source)
         self._id_prefix = f"{envelope.delivery_id}:".encode()
+        self._on_place = on_place
+        self._placed = False
         self._open = new_batch()
         self._timestamp = _now_ms()
         self._unreadable = 0
@@ -128,6 +137,9 @@ class RecordEncoder:
         error_bytes = min(_MAX_ERROR_BYTES, self._limit // 4)
         text = _shorten(error or "", error_bytes)
         if len(value) > self._limit - _OVERHEAD_BYTES - len(text.encode()):
+            if not self._placed:
+                self._on_place()
+                self._placed = True
             over = f"record of {len(value)} bytes is over the limit of {self._limit}; see its place"
             text = _shorten(f"{over}: {error}" if error else over, error_bytes)
             place = {"payload": self._envelope.payload, "record_number": number}

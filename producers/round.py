@@ -19,9 +19,9 @@ from headrace.config import Config, FileSource
 from headrace.errors import BrokerError
 from headrace.producers.broker_link import LinkLostError
 from headrace.producers.broker_session import BrokerSession
-from headrace.producers.deliverer import NEVER_RETRIED, Deliverer
+from headrace.producers.deliverer import Deliverer
 from headrace.producers.delivery import DeliveryRow, DeliveryState
-from headrace.producers.intake import CHUNK_FILES, Intake, config_fingerprint
+from headrace.producers.intake import CHUNK_FILES, Intake
 from headrace.producers.landing_watch import LandingWatch
 from headrace.producers.ledger import Acknowledgement, Ledger
 from headrace.producers.outcome import LeftFile, ProduceProgress, ProduceSummary
@@ -66,6 +66,7 @@ class Round:
         self._received = self._duplicates = self._published = 0
         self._records = self._unreadable = 0
         self._rejected: set[str] = set()
+        self._failed: set[str] = set()
         self._left: dict[tuple[str, str], str] = {}
 
     async def until_done(
@@ -73,6 +74,13 @@ class Round:
     ) -> None:
         """Take in, publish and watch until nothing is left to do."""
         for row in outstanding:
+            if (
+                row.state is DeliveryState.RECEIVED
+                and row.source not in self._config.settings.sources
+            ):
+                reason = f"its source {row.source!r} is not in headrace.toml any more"
+                self._leave(row.source, row.name, reason)
+                continue
             self._total += 1
             if row.state is DeliveryState.PUBLISHED:
                 self._done += 1
@@ -109,6 +117,7 @@ class Round:
             records=self._records,
             unreadable_records=self._unreadable,
             rejections=tuple(rejections[id_] for id_ in sorted(rejections)),
+            failures=tuple(self._ledger.delivery(id_) for id_ in sorted(self._failed)),
             left=tuple(LeftFile(*key, reason) for key, reason in sorted(self._left.items())),
             seconds=seconds,
         )
@@ -118,7 +127,12 @@ class Round:
     async def _take_in(self) -> None:
         """Take what is there, waiting for young files to settle, but not for ever."""
         for name, source in self._sources.items():
-            for row in await asyncio.to_thread(self._retry_rejected, name, source):
+            stream = self._config.stream(source.stream)
+            retried, repeating = await asyncio.to_thread(
+                self._intake.retry_rejected, name, source, stream
+            )
+            self._duplicates += repeating
+            for row in retried:
                 self._total += 1
                 self._enqueue(row)
         began = time.monotonic()
@@ -137,6 +151,9 @@ class Round:
     async def _take_what_is_ready(self, name: str, source: FileSource, *, last: bool) -> bool:
         """Take the files that are complete; whether there are no others."""
         look = await asyncio.to_thread(self._intake.look, name, source, time.time_ns())
+        for unreadable, reason in look.unreadable:
+            if (name, unreadable) not in self._left:
+                self._leave(name, unreadable, f"cannot be read: {reason}")
         ready = [stat for stat in look.ready if (name, stat.name) not in self._left]
         unsettled = list(look.young)
         for first in range(0, len(ready), CHUNK_FILES):
@@ -157,19 +174,6 @@ class Round:
                 self._leave(name, stat.name, "it keeps changing: not complete yet")
         return not unsettled
 
-    def _retry_rejected(self, name: str, source: FileSource) -> list[DeliveryRow]:
-        """Put back what was rejected with another config than this."""
-        fingerprint = config_fingerprint(source, self._config.stream(source.stream))
-        retried = []
-        for row in self._intake.look(name, source, time.time_ns()).rejected:
-            if row.config_fingerprint in (fingerprint, NEVER_RETRIED):
-                continue
-            if self._intake.retry(row):
-                retried.append(self._ledger.delivery(row.delivery_id))
-            else:
-                self._duplicates += 1
-        return retried
-
     def _leave(self, source: str, name: str, reason: str) -> None:
         self._left[(source, name)] = reason
         log.warning("file_left", source=source, name=name, reason=reason)
@@ -188,6 +192,8 @@ class Round:
             self._done += 1
             if row.state is DeliveryState.REJECTED:
                 self._rejected.add(row.delivery_id)
+            elif row.reason is not None:
+                self._failed.add(row.delivery_id)
             else:
                 self._published += 1
                 self._unreadable += row.unreadable_records or 0
@@ -204,11 +210,11 @@ class Round:
                 await self._session.renew(link, str(error))
                 row = await asyncio.to_thread(self._ledger.delivery, row.delivery_id)
 
-    def _acknowledged(self, delivery_id: str, sent: Sent, newly: int) -> None:
+    def _acknowledged(self, row: DeliveryRow, sent: Sent, newly: int) -> None:
         self._records += newly
         self._session.progressed()
-        self._unflushed[delivery_id] = Acknowledgement(
-            delivery_id, sent.next_number, sent.unreadable, sent.last_offset
+        self._unflushed[row.delivery_id] = Acknowledgement(
+            row.delivery_id, sent.next_number, sent.unreadable, sent.last_offset, row.republished
         )
 
     async def _flush(self) -> None:

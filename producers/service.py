@@ -13,12 +13,17 @@ from filelock import FileLock, Timeout
 
 from headrace.config import Config, FileSource
 from headrace.errors import ConfigError, LedgerError, ProjectLockedError
-from headrace.lakehouse.bronze import bronze_identity
-from headrace.lakehouse.delta import Lake
+from headrace.lakehouse.bronze import open_bronze
+from headrace.lakehouse.delta import Lake, LakeTable
 from headrace.producers.broker_link import BrokerLink
 from headrace.producers.broker_session import BrokerSession
 from headrace.producers.deliverer import clean_scratch
-from headrace.producers.delivery import OUTSTANDING_STATES
+from headrace.producers.delivery import (
+    OUTSTANDING_STATES,
+    BronzeVersion,
+    DeliveryRow,
+    DeliveryState,
+)
 from headrace.producers.ledger import Ledger
 from headrace.producers.outcome import ProduceProgress, ProduceSummary
 from headrace.producers.reconcile import reconcile
@@ -52,8 +57,10 @@ async def produce_once(
         await asyncio.to_thread(clean_scratch, config)
         await asyncio.to_thread(reconcile, ledger, spool)
         await asyncio.to_thread(_unland, config, ledger)
-        outstanding = ledger.deliveries(OUTSTANDING_STATES, source)
-        streams = {s.stream for s in sources.values()} | {row.stream for row in outstanding}
+        outstanding = await asyncio.to_thread(_outstanding, config, ledger, source)
+        streams = {s.stream for s in sources.values()} | {
+            row.stream for row in outstanding if row.stream in config.stream_names
+        }
         session = BrokerSession(
             lambda: BrokerLink(bootstrap_servers, config.settings.broker),
             sorted(config.topic(stream) for stream in streams),
@@ -103,20 +110,61 @@ def _chosen(config: Config, source: str | None) -> Mapping[str, FileSource]:
     return {source: sources[source]}
 
 
+def _outstanding(config: Config, ledger: Ledger, source: str | None) -> list[DeliveryRow]:
+    """What is to be published or followed, each for a stream that has a consumer."""
+    rows = ledger.deliveries(OUTSTANDING_STATES, source)
+    stranded: list[DeliveryRow] = []
+    for row in rows:
+        feeds = config.settings.sources.get(row.source)
+        if row.stream in config.stream_names:
+            continue
+        if row.state is not DeliveryState.RECEIVED:
+            stranded.append(row)
+        elif feeds is not None:
+            ledger.retarget(row.delivery_id, feeds.stream)
+    if stranded:
+        streams = sorted({row.stream for row in stranded})
+        files = ", ".join(f"streams/{stream}.toml" for stream in streams)
+        raise ConfigError(
+            f"{len(stranded)} deliveries (the first: {stranded[0].name}) are on their way into"
+            f" {', '.join(streams)}, which the project no longer has; expected: a stream a source"
+            f" feeds or a file describes, found: {', '.join(config.stream_names) or 'none'}",
+            remedy=f"make {files} (it may be empty), or put the source back as it was, until they"
+            " have landed",
+        )
+    return ledger.deliveries(OUTSTANDING_STATES, source)
+
+
 def _unland(config: Config, ledger: Ledger) -> None:
-    """What landed in a lake that was lost is published, but not landed."""
+    """What landed in a lake that was lost or set back is published, but not landed."""
     lake = Lake(config.lake_uri, config.settings.lake.options)
     for stream in config.stream_names:
-        bronze_id = bronze_identity(lake, stream)
-        lost = ledger.unland(stream, bronze_id)
+        table = open_bronze(lake, stream)
+        if table is None:
+            lost = ledger.unland(stream, None)
+        else:
+            restored = _restored(table, ledger.bronze_seen(stream))
+            now_at = BronzeVersion(table.table_id, table.version)
+            lost = ledger.unland(stream, now_at, restored=restored)
         if lost:
             log.warning("bronze_lost", stream=stream, deliveries=lost)
+
+
+def _restored(table: LakeTable, before: BronzeVersion | None) -> bool:
+    """Whether a table may have lost rows to a RESTORE since it was looked at before."""
+    if before is None or before.table_id != table.table_id:
+        return False
+    newer = table.version - before.version
+    operations = table.operations(before.version)
+    return "RESTORE" in operations or len(operations) < newer
 
 
 def _expire(config: Config, ledger: Ledger, spool: Spool) -> None:
     """Remove the bytes of what landed long ago."""
     now = datetime.now(UTC)
     rows = ledger.expirable(now - timedelta(seconds=config.settings.spool.keep))
+    # Records over the message limit are nowhere else.
+    rows = [row for row in rows if not spool.is_held(row.source, row.delivery_id)]
     for row in rows:
         spool.expire(row.source, row.delivery_id)
     ledger.expire([row.delivery_id for row in rows], now)

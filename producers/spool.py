@@ -5,6 +5,7 @@
                                    identity.json what it is; from its receipt on
                                    reading.json  how it is read; from before its first record
                                    count.json    how many records; once known
+                                   held.json     its bytes never expire
 
 An entry appears by a rename and is complete, or it is not there. The ledger can be built again
 from it with the same ids. What expires is the payload alone: as long as identity stays, a file
@@ -70,6 +71,10 @@ class _StoredIdentity(_Stored):
 
 class _StoredReading(_Stored):
     frozen: FrozenReading
+
+
+class _Held(_Stored):
+    """Records over the message limit are nowhere but in the payload."""
 
 
 class _StoredCount(_Stored):
@@ -182,6 +187,10 @@ class Spool:
         path = self._folder(source, delivery_id) / "reading.json"
         _store(path, _StoredReading(frozen=frozen), durable=True)
 
+    def is_frozen(self, source: str, delivery_id: str) -> bool:
+        """Whether it was fixed how a delivery is read."""
+        return (self._folder(source, delivery_id) / "reading.json").exists()
+
     def thaw(self, source: str, delivery_id: str) -> None:
         """Forget how a delivery is read: it was rejected before its first record was sent."""
         with spool_errors(self.root):
@@ -249,6 +258,24 @@ class Spool:
         """Remove a delivery's bytes; what it was stays known."""
         with spool_errors(self.root):
             self.payload(source, delivery_id).unlink(missing_ok=True)
+
+    def hold(self, source: str, delivery_id: str) -> None:
+        """See to it, durably, that a delivery's bytes do not expire."""
+        _store(self._folder(source, delivery_id) / "held.json", _Held(), durable=True)
+
+    def is_held(self, source: str, delivery_id: str) -> bool:
+        """Whether a delivery's bytes must not expire."""
+        return (self._folder(source, delivery_id) / "held.json").exists()
+
+    def remove(self, source: str, delivery_id: str) -> None:
+        """Remove the entry of a delivery that turned out to repeat another."""
+        folder = self._folder(source, delivery_id)
+        # Renamed first: an entry is complete or it is not there.
+        leftover = folder.with_name(f"{_INTAKE_PREFIX}{uuid.uuid4().hex}")
+        with spool_errors(self.root):
+            if folder.exists():
+                folder.rename(leftover)
+        shutil.rmtree(leftover, ignore_errors=True)
 
     def _source_folder(self, source: str) -> Path:
         return self.root / source

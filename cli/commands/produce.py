@@ -33,7 +33,8 @@ def command(
 ) -> None:
     """Make what arrived durable and publish it, record by record.
 
-    Exit code 1 says that a delivery was rejected; `headrace deliveries` says why.
+    Exit code 1 says that a delivery was rejected or could not be published; `headrace deliveries`
+    says why.
     """
     from headrace.cli.output import count
     from headrace.cli.role import bootstrap_of, run_role
@@ -67,6 +68,7 @@ def command(
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
         notices = [f"{row.name}: rejected: {row.reason}" for row in summary.rejections]
+        notices += [f"{row.name}: not published: {row.reason}" for row in summary.failures]
         notices += [f"{left.name}: left for the next run: {left.reason}" for left in summary.left]
         for text in notices:
             channel.say("notice", text=text)
@@ -79,4 +81,4 @@ def command(
             f" with {count(summary.records, 'record')}",
             err=True,
         )
-    sys.exit(1 if summary.rejected else 0)
+    sys.exit(1 if summary.rejected or summary.failures else 0)

@@ -29,6 +29,14 @@ class FileStat:
     mtime_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a scan found, and the folders and files it could not look at, each with why."""
+
+    files: tuple[FileStat, ...]
+    unreadable: tuple[tuple[str, str], ...]
+
+
 def scan(folder: Path, patterns: Sequence[str]) -> list[FileStat]:
     """The files below `folder` that match one of the patterns, sorted by name.
 
@@ -36,8 +44,15 @@ def scan(folder: Path, patterns: Sequence[str]) -> list[FileStat]:
     the folder. Hidden files and folders and unfinished files are passed over, links to folders
     are not followed. What cannot be read is logged and left out; the rest is found all the same.
     """
+    return list(survey(folder, patterns).files)
+
+
+def survey(folder: Path, patterns: Sequence[str]) -> Survey:
+    """As `scan`, with the names of what could not be read."""
     wanted = _Wanted(patterns)
-    return sorted(_walk(folder, wanted), key=lambda stat: stat.name)
+    unreadable: list[tuple[str, str]] = []
+    files = sorted(_walk(folder, wanted, unreadable), key=lambda stat: stat.name)
+    return Survey(tuple(files), tuple(sorted(unreadable)))
 
 
 def is_settled(stat: FileStat, now_ns: int, settle_seconds: float) -> bool:
@@ -62,7 +77,7 @@ class _Wanted:
         )
 
 
-def _walk(folder: Path, wanted: _Wanted) -> Iterator[FileStat]:
+def _walk(folder: Path, wanted: _Wanted, unreadable: list[tuple[str, str]]) -> Iterator[FileStat]:
     pending = [(os.fspath(folder), "")]
     while pending:
         where, prefix = pending.pop()
@@ -75,14 +90,16 @@ def _walk(folder: Path, wanted: _Wanted) -> Iterator[FileStat]:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append((entry.path, name + "/"))
                     elif not entry.name.lower().endswith(_UNFINISHED) and wanted(entry.name, name):
-                        stat = _stat(entry, name)
+                        stat = _stat(entry, name, unreadable)
                         if stat is not None:
                             yield stat
         except OSError as error:
             log.warning("folder cannot be read", folder=where, error=error.strerror)
+            if not isinstance(error, FileNotFoundError):
+                unreadable.append((prefix or "./", error.strerror or str(error)))
 
 
-def _stat(entry: os.DirEntry[str], name: str) -> FileStat | None:
+def _stat(entry: os.DirEntry[str], name: str, unreadable: list[tuple[str, str]]) -> FileStat | None:
     try:
         if not entry.is_file():
             return None
@@ -90,5 +107,7 @@ def _stat(entry: os.DirEntry[str], name: str) -> FileStat | None:
     except OSError as error:
         # Gone since the listing, a dangling link, or no permission.
         log.warning("file cannot be read", file=name, error=error.strerror)
+        if not isinstance(error, FileNotFoundError):
+            unreadable.append((name, error.strerror or str(error)))
         return None
     return FileStat(Path(entry.path), name, stat.st_ino, stat.st_size, stat.st_mtime_ns)

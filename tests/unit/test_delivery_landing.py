@@ -19,7 +19,7 @@ from headrace.lakehouse.bronze import (
     read_position,
 )
 from headrace.lakehouse.delta import Lake
-from headrace.producers.delivery import DeliveryRow, DeliveryState
+from headrace.producers.delivery import BronzeVersion, DeliveryRow, DeliveryState
 from headrace.producers.landing import (
     BronzeWatch,
     Landing,
@@ -119,7 +119,7 @@ def test_without_a_table_nothing_has_landed(watch: BronzeWatch) -> None:
     rows = [row("d1", 10, 9)]
     assert watch.look(rows, thorough=False) == []
     assert watch.look(rows, thorough=True) == [Sight("d1", 0, passed=False)]
-    assert watch.bronze_id is None
+    assert watch.counted_at is None
 
 
 def test_a_delivery_is_counted_when_bronze_has_passed_it(lake: Lake, watch: BronzeWatch) -> None:
@@ -131,7 +131,7 @@ def test_a_delivery_is_counted_when_bronze_has_passed_it(lake: Lake, watch: Bron
     assert watch.look(rows, thorough=False) == []
     bronze.commit("d1", range(9, 10), next_offset=10)
     assert watch.look(rows, thorough=False) == [Sight("d1", 10, passed=True)]
-    assert watch.bronze_id == bronze.table.table_id
+    assert watch.counted_at == BronzeVersion(bronze.table.table_id, bronze.table.version)
     assert watch.look(rows, thorough=False) == []
 
 
@@ -174,9 +174,11 @@ def test_a_lake_that_was_lost_and_made_anew_is_noticed(
     rows = [row("d1", 10, 9)]
     Bronze(lake).commit("d1", range(10), next_offset=10)
     watch.look(rows, thorough=True)
-    first_id = watch.bronze_id
+    first = watch.counted_at
+    assert first is not None
     (tmp_path / "lake").rename(tmp_path / "lost")
     assert watch.look(rows, thorough=True) == [Sight("d1", 0, passed=False)]
     Bronze(lake).commit("d1", range(3), next_offset=3)
     assert watch.look(rows, thorough=True) == [Sight("d1", 3, passed=False)]
-    assert watch.bronze_id not in (None, first_id)
+    assert watch.counted_at is not None
+    assert watch.counted_at.table_id != first.table_id

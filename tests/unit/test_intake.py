@@ -12,7 +12,13 @@ import pytest
 
 from headrace.config import FileSource
 from headrace.errors import ConfigError, LedgerError
-from headrace.producers.delivery import DeliveryRow, DeliveryState, FrozenReading, RecordCount
+from headrace.producers.delivery import (
+    NEVER_RETRIED,
+    DeliveryRow,
+    DeliveryState,
+    FrozenReading,
+    RecordCount,
+)
 from headrace.producers.intake import Intake, Look, Taken, config_fingerprint
 from headrace.producers.ledger import Ledger
 from headrace.producers.reconcile import reconcile
@@ -230,7 +236,7 @@ def test_a_rejected_delivery_is_retried_under_its_own_id(project: Project) -> No
     project.take()
     reject_all(project)
     (row,) = project.rows()
-    assert project.intake.retry(row)
+    assert project.intake.retry(row, "sales")
     assert [(r.delivery_id, r.state) for r in project.rows()] == [(row.delivery_id, "received")]
 
 
@@ -242,10 +248,94 @@ def test_of_two_rejected_with_the_same_content_one_is_accepted_on_retry(project:
     project.take()
     reject_all(project)
     first, second = project.rows()
-    assert project.intake.retry(first)
-    assert not project.intake.retry(second)
+    assert project.intake.retry(first, "sales")
+    assert not project.intake.retry(second, "sales")
     assert project.states() == [("a.csv", "received"), ("b.csv", "duplicate")]
     assert project.rows()[1].duplicate_of == first.delivery_id
+
+
+def retry_all(project: Project, source: FileSource = SOURCE) -> tuple[list[str], int]:
+    retried, repeating = project.intake.retry_rejected("sales", source, Stream())
+    return [row.name for row in retried], repeating
+
+
+def test_a_rejected_delivery_is_retried_from_the_spool_when_its_file_is_gone(
+    project: Project,
+) -> None:
+    project.drop("a.csv", "A")
+    project.drop("b.csv", "A")
+    project.take()
+    assert project.states() == [("a.csv", "received"), ("b.csv", "duplicate")]
+    reject_all(project)
+    (project.inbox / "a.csv").unlink()
+    assert retry_all(project) == (["a.csv"], 0)
+    assert project.states() == [("a.csv", "received"), ("b.csv", "duplicate")]
+    assert project.look().ready == ()
+
+
+def test_it_is_not_retried_with_the_config_that_it_was_rejected_with(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    reject_all(project, config_fingerprint(SOURCE, Stream()))
+    assert retry_all(project) == ([], 0)
+    assert retry_all(project, SOURCE.model_copy(update={"format": "csv"})) == (["a.csv"], 0)
+
+
+def test_a_retried_delivery_goes_where_its_source_leads_now(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    reject_all(project)
+    retry_all(project, SOURCE.model_copy(update={"stream": "orders"}))
+    assert [(row.stream, row.state) for row in project.rows()] == [("orders", "received")]
+
+
+def test_a_rejected_file_that_was_corrected_is_not_retried(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    reject_all(project)
+    project.drop("a.csv", "corrected")
+    project.take()
+    assert retry_all(project) == ([], 0)
+    assert project.states() == [("a.csv", "rejected"), ("a.csv", "received")]
+
+
+def test_a_file_whose_original_was_rejected_since_is_a_delivery_of_its_own(
+    project: Project,
+) -> None:
+    project.drop("a.csv", "A")
+    project.drop("b.csv", "A")
+    project.take()
+    reject_all(project)
+    assert [stat.name for stat in project.look().ready] == ["b.csv"]
+    project.take()
+    assert project.states()[2:] == [("b.csv", "received")]
+    assert project.look().ready == ()
+
+
+def test_a_file_whose_original_was_rejected_halfway_stays_a_duplicate(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.drop("b.csv", "A")
+    project.take()
+    reject_all(project, NEVER_RETRIED)
+    assert project.look().ready == ()
+
+
+def test_a_folder_that_cannot_be_read_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.drop("a.csv", "A")
+    project.drop("locked/b.csv", "B")
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    look = project.look()
+    assert [stat.name for stat in look.ready] == ["a.csv"]
+    assert look.unreadable == (("locked/", "Permission denied"),)
 
 
 def test_the_fingerprint_changes_with_how_it_is_read_and_with_nothing_else() -> None:
@@ -284,6 +374,81 @@ def test_a_lost_ledger_is_built_again_with_the_same_ids(project: Project) -> Non
     assert [row.state for row in project.rows()] == ["received", "publishing", "published"]
     assert [row.received_at for row in project.rows()] == [row.received_at for row in before]
     assert project.look().ready == ()
+
+
+def lose_ledger(project: Project) -> Project:
+    project.ledger.close()
+    for file in project.root.glob("ledger.db*"):
+        file.unlink()
+    return Project(project.root)
+
+
+FROZEN = FrozenReading("{}", 1)
+
+
+def test_after_a_lost_ledger_no_content_is_accepted_twice(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    reject_all(project)
+    project.drop("b.csv", "A")
+    project.take()
+    second = project.rows()[1]
+    project.spool.freeze("sales", second.delivery_id, FROZEN)
+    project.spool.counted("sales", second.delivery_id, RecordCount(1, 0))
+    project = lose_ledger(project)
+    assert project.states() == [("a.csv", "duplicate"), ("b.csv", "published")]
+    assert project.rows()[0].duplicate_of == second.delivery_id
+
+
+def test_after_a_lost_ledger_unsent_deliveries_are_judged_by_arrival(project: Project) -> None:
+    for content in "ABA":
+        project.drop("a.csv", content)
+        project.take()
+    reject_all(project)
+    project.drop("b.csv", "A")
+    project.take()
+    project = lose_ledger(project)
+    assert project.states() == [
+        ("a.csv", "received"),
+        ("a.csv", "received"),
+        ("a.csv", "received"),
+        ("b.csv", "duplicate"),
+    ]
+
+
+def test_what_repeats_another_on_its_retry_leaves_the_spool(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    reject_all(project)
+    project.drop("b.csv", "A")
+    project.take()
+    reject_all(project)
+    assert retry_all(project) == (["a.csv"], 1)
+    original = project.rows()[0].delivery_id
+    assert list(project.spool.delivery_ids()) == [("sales", original)]
+
+
+def test_an_older_copy_of_the_ledger_learns_how_deliveries_were_read(project: Project) -> None:
+    for name in ("a.csv", "b.csv", "c.csv"):
+        project.drop(name, name)
+    project.take()
+    received, rejected, counted = project.rows()
+    project.ledger.reject(rejected.delivery_id, "not CSV", "config-1")
+    for row in (received, rejected, counted):
+        project.spool.freeze("sales", row.delivery_id, FROZEN)
+    project.spool.counted("sales", counted.delivery_id, RecordCount(7, 0))
+    project = project.restart()
+    assert [row.state for row in project.rows()] == ["publishing", "publishing", "published"]
+    assert [row.frozen for row in project.rows()] == [FROZEN] * 3
+    assert project.rows()[2].records == 7
+
+
+def test_what_was_rejected_halfway_stays_rejected_though_it_is_frozen(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.take()
+    project.spool.freeze("sales", project.rows()[0].delivery_id, FROZEN)
+    reject_all(project, NEVER_RETRIED)
+    assert project.restart().states() == [("a.csv", "rejected")]
 
 
 def test_a_delivery_placed_right_before_a_crash_is_found(project: Project) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from headrace.errors import LedgerError
 from headrace.producers.delivery import (
+    NEVER_RETRIED,
     OUTSTANDING_STATES,
+    BronzeVersion,
     DeliveryState,
     FrozenReading,
     RecordCount,
@@ -56,7 +58,7 @@ def test_a_delivery_goes_its_way(path: Path) -> None:
         assert (row.state, row.records, row.unreadable_records) == ("published", 10, 2)
         assert (row.acknowledged, row.last_offset) == (10, 109)
 
-        ledger.land([one.delivery_id], "table-1", NOW)
+        ledger.land([one.delivery_id], BronzeVersion("table-1", 1), NOW)
         row = ledger.delivery(one.delivery_id)
         assert (row.state, row.bronze_id, row.landed_at) == ("landed", "table-1", NOW)
         assert ledger.deliveries(OUTSTANDING_STATES) == []
@@ -147,7 +149,7 @@ def test_a_rejected_delivery_is_tried_again_as_if_it_had_just_come(path: Path) -
             "no such column",
             "config-1",
         )
-        ledger.retry(one.delivery_id)
+        ledger.retry(one.delivery_id, "sales")
         row = ledger.delivery(one.delivery_id)
         assert (row.state, row.reason, row.frozen) == ("received", None, None)
 
@@ -169,10 +171,10 @@ def test_what_landed_in_a_lost_table_goes_back_to_published(path: Path) -> None:
         publish(ledger, old.delivery_id)
         publish(ledger, new.delivery_id)
         publish(ledger, empty.delivery_id, records=0)
-        ledger.land([old.delivery_id], "table-1", NOW)
-        ledger.land([new.delivery_id], "table-2", NOW)
+        ledger.land([old.delivery_id], BronzeVersion("table-1", 1), NOW)
+        ledger.land([new.delivery_id], BronzeVersion("table-2", 1), NOW)
         ledger.land([empty.delivery_id], None, NOW)
-        assert ledger.unland("sales", "table-2") == 1
+        assert ledger.unland("sales", BronzeVersion("table-2", 1)) == 1
         assert ledger.delivery(old.delivery_id).state == "published"
         assert ledger.delivery(new.delivery_id).state == "landed"
         assert ledger.unland("sales", None) == 1
@@ -186,8 +188,8 @@ def test_only_what_landed_long_ago_expires_and_once(path: Path) -> None:
         ledger.record([Receipt(old), Receipt(new), Receipt(waiting)])
         for one in (old, new, waiting):
             publish(ledger, one.delivery_id)
-        ledger.land([old.delivery_id], "t", NOW - timedelta(days=31))
-        ledger.land([new.delivery_id], "t", NOW)
+        ledger.land([old.delivery_id], BronzeVersion("t", 1), NOW - timedelta(days=31))
+        ledger.land([new.delivery_id], BronzeVersion("t", 1), NOW)
         due = ledger.expirable(NOW - timedelta(days=30))
         assert [row.delivery_id for row in due] == [old.delivery_id]
         ledger.expire([old.delivery_id], NOW)
@@ -235,9 +237,9 @@ def test_a_ledger_of_a_newer_format_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE about SET value = '99' WHERE key = 'format_version'")
     connection.close()
-    with pytest.raises(LedgerError, match="format version 99, expected 1"):
+    with pytest.raises(LedgerError, match="format version 99, expected 2"):
         Ledger(path)
-    with pytest.raises(LedgerError, match="format version 99, expected 1"):
+    with pytest.raises(LedgerError, match="format version 99, expected 2"):
         list_deliveries(path)
 
 
@@ -255,3 +257,61 @@ def test_deliveries_of_one_source_only(path: Path) -> None:
         ledger.record([Receipt(here), Receipt(there)])
         rows = ledger.deliveries(OUTSTANDING_STATES, "other")
         assert [row.delivery_id for row in rows] == [there.delivery_id]
+
+
+def test_a_late_acknowledgement_of_an_earlier_publishing_is_dropped(path: Path) -> None:
+    one = identity()
+    with Ledger(path) as ledger:
+        ledger.record([Receipt(one)])
+        publish(ledger, one.delivery_id)
+        ledger.republish(one.delivery_id)
+        ledger.acknowledge([Acknowledgement(one.delivery_id, 10, 1, 9, republished=0)])
+        assert ledger.delivery(one.delivery_id).acknowledged == 0
+        ledger.acknowledge([Acknowledgement(one.delivery_id, 4, 1, 23, republished=1)])
+        assert ledger.delivery(one.delivery_id).acknowledged == 4
+
+
+def test_what_landed_at_a_version_that_bronze_no_longer_has_goes_back(path: Path) -> None:
+    before, after = identity(0), identity(1, content=b"B")
+    with Ledger(path) as ledger:
+        ledger.record([Receipt(before), Receipt(after)])
+        for number, one in enumerate((before, after)):
+            publish(ledger, one.delivery_id)
+            ledger.land([one.delivery_id], BronzeVersion("t", 5 + number), NOW)
+        assert ledger.unland("sales", BronzeVersion("t", 6)) == 0
+        assert ledger.bronze_seen("sales") == BronzeVersion("t", 6)
+        assert ledger.unland("sales", BronzeVersion("t", 5)) == 1
+        assert ledger.delivery(before.delivery_id).state == "landed"
+        assert ledger.delivery(after.delivery_id).state == "published"
+        assert ledger.unland("sales", BronzeVersion("t", 7), restored=True) == 1
+        assert ledger.delivery(before.delivery_id).state == "published"
+        assert ledger.unland("sales", None) == 0
+        assert ledger.bronze_seen("sales") is None
+
+
+def test_a_delivery_that_was_published_before_is_postponed_to_where_bronze_is_asked(
+    path: Path,
+) -> None:
+    whole, half = identity(0), identity(1, content=b"B")
+    with Ledger(path) as ledger:
+        ledger.record([Receipt(whole), Receipt(half)])
+        publish(ledger, whole.delivery_id)
+        ledger.republish(whole.delivery_id)
+        ledger.freeze(half.delivery_id, FROZEN)
+        for one in (whole, half):
+            ledger.postpone(one.delivery_id, "its bytes are gone")
+        row = ledger.delivery(whole.delivery_id)
+        assert (row.state, row.reason, row.frozen) == ("published", "its bytes are gone", FROZEN)
+        assert ledger.delivery(half.delivery_id).state == "publishing"
+        ledger.land([whole.delivery_id], BronzeVersion("t", 1), NOW)
+        assert ledger.delivery(whole.delivery_id).reason is None
+
+
+def test_the_content_of_a_delivery_rejected_halfway_is_accepted_content(path: Path) -> None:
+    halfway = identity()
+    with Ledger(path) as ledger:
+        ledger.record([Receipt(halfway)])
+        ledger.freeze(halfway.delivery_id, FROZEN)
+        ledger.reject(halfway.delivery_id, "broken in the middle", NEVER_RETRIED)
+        (found,) = ledger.accepted_like("sales", "b.csv", halfway.content_hash)
+        assert found.delivery_id == halfway.delivery_id
