@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -13,23 +15,29 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from headrace.consumers.chunk import hash_of
 from headrace.consumers.log_identity import LogView
+from headrace.consumers.silence import Silence
+from headrace.errors import BrokerError
 
 log = structlog.get_logger("consume")
 
 _ANSWER_SECONDS = 5.0
 # Partitions that were added to a topic are seen after so long.
 _METADATA_MS = 3_000
+# A broker that is restarted is back long before.
+_PATIENCE_SECONDS = 60.0
 
 
 class LogReader:
     """One pooled consumer without a group; for one task at a time.
 
-    A broker that does not answer in time makes what was asked *unknown*, never an error: the
-    answer is then just not there.
+    A broker that does not answer in time makes what was asked *unknown*: the answer is then just
+    not there. Only where none of the questions of `patience_seconds` was answered they raise
+    `BrokerError`.
     """
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    def __init__(self, bootstrap_servers: str, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         self._bootstrap_servers = bootstrap_servers
+        self._silence = Silence(patience_seconds)
         self._consumer: AIOKafkaConsumer | None = None
         self._seen: set[TopicPartition] = set()
 
@@ -50,8 +58,9 @@ class LogReader:
         """Where logs begin and end, and the record at the wanted offset; empty where unknown."""
         if not wanted:
             return {}
+        asked = time.monotonic()
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with self._answer():
                 consumer = await self._connected()
                 starts = await consumer.beginning_offsets(list(wanted))
                 ends = await consumer.end_offsets(list(wanted))
@@ -62,24 +71,26 @@ class LogReader:
                 }
                 hashes = await self._hashes(consumer, there)
         except (KafkaError, TimeoutError) as error:
-            await self._give_up(error)
+            await self._give_up(error, asked)
             return {}
         return {tp: LogView(starts[tp], ends[tp], hashes.get(tp)) for tp in wanted}
 
     async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offsets after the logs' last records; nothing where they are unknown."""
+        asked = time.monotonic()
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with self._answer():
                 consumer = await self._connected()
                 return dict(await consumer.end_offsets(list(partitions)))
         except (KafkaError, TimeoutError) as error:
-            await self._give_up(error)
+            await self._give_up(error, asked)
             return {}
 
     async def partitions(self, topics: Collection[str]) -> list[TopicPartition] | None:
         """All partitions of topics; None where one of the topics is not there, or unknown."""
+        asked = time.monotonic()
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with self._answer():
                 consumer = await self._connected()
                 if not (await consumer.topics()).issuperset(topics):
                     return None
@@ -89,7 +100,7 @@ class LogReader:
                 await consumer.beginning_offsets([TopicPartition(t, 0) for t in strange])
                 found = {topic: consumer.partitions_for_topic(topic) for topic in topics}
         except (KafkaError, TimeoutError) as error:
-            await self._give_up(error)
+            await self._give_up(error, asked)
             return None
         if not all(found.values()):
             return None
@@ -152,7 +163,21 @@ class LogReader:
             self._consumer = consumer
         return self._consumer
 
-    async def _give_up(self, error: Exception) -> None:
+    @asynccontextmanager
+    async def _answer(self) -> AsyncIterator[None]:
+        """Around a question: it has its time, and that it was answered is remembered."""
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            yield
+        self._silence.answered()
+
+    async def _give_up(self, error: Exception, asked: float) -> None:
         """A failed connection may still bring late answers: the next question takes another."""
-        log.warning("broker_did_not_answer", error=str(error) or type(error).__name__)
+        why = str(error) or type(error).__name__
+        log.warning("broker_did_not_answer", error=why)
         await self.close()
+        if self._silence.unanswered(asked, time.monotonic()):
+            raise BrokerError(
+                f"the broker at {self._bootstrap_servers} has not answered for"
+                f" {self._silence.patience_seconds:g} s: {why}",
+                remedy="start it again; nothing is lost, consume goes on where the table ends",
+            ) from error

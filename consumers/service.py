@@ -34,6 +34,8 @@ log = structlog.get_logger("consume")
 
 _BROKER_PATIENCE_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 10.0
+_LAST_FLUSH_SECONDS: Final = 60.0
+_LEAVE_SECONDS: Final = 30.0
 _IDLE_LOOK_SECONDS: Final = 0.2
 _TOPIC_LOOK_SECONDS: Final = 5.0
 
@@ -53,7 +55,8 @@ async def consume(
     10 s) and the group is left.
 
     Raises `LakeError` where the lake cannot be written and `BrokerError` where the broker cannot
-    be reached for 30 s at the start; nothing is lost by either.
+    be reached for 30 s at the start, or does not answer for 60 s when it is needed; nothing is
+    lost by either.
     """
     if not config.stream_names:
         return
@@ -199,19 +202,24 @@ class _ConsumeService:
                 tasks.append(asyncio.create_task(self._seat.guard(self._seat.join())))
                 await self._work(stop, stop_when_idle)
                 self._close()
+                if self._deadline.when() is None:  # idle: what came since is little
+                    now = asyncio.get_running_loop().time()
+                    self._deadline.reschedule(now + _LAST_FLUSH_SECONDS)
                 for intake in self._intakes.values():
                     await self._landing.flush(intake)
         except TimeoutError:
             if self._failure is not None:
                 raise self._failure from None
             # What did not get in is read again next time.
-            log.warning("stopped_before_flush", seconds=_STOP_SECONDS)
+            log.warning("stopped_before_flush")
         finally:
             self._close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._seat.leave()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LEAVE_SECONDS):  # a broker that is gone lets nobody go
+                    await self._seat.leave()
             await self._reader.close()
             self._thread.close()
 

@@ -18,9 +18,12 @@ from headrace.consumers.landing import CommitReport, Landing
 from headrace.consumers.lane import Phase
 from headrace.consumers.log_identity import LogView
 from headrace.consumers.log_reader import LogReader
+from headrace.consumers.silence import Silence
+from headrace.errors import BrokerError
 from headrace.lakehouse.bronze import TopicPosition, count_landed
 from headrace.lakehouse.delta import Lake
 from headrace.stream import Stream
+from parts.processes import free_port
 from support.topic_records import TOPIC, delivery, our_record
 
 TP = TopicPartition(TOPIC, 0)
@@ -149,6 +152,35 @@ async def test_a_batch_waits_while_its_log_does_not_answer(bench: Bench) -> None
     bench.show(0, 20, last=9)
     await asyncio.wait_for(landing, 10)
     assert bench.landed == 20
+
+
+async def test_a_batch_does_not_wait_for_ever_for_a_broker_that_is_gone(bench: Bench) -> None:
+    bench.landing._reader = LogReader(f"127.0.0.1:{free_port()}", patience_seconds=0.5)
+    with pytest.raises(BrokerError, match="has not answered"):
+        await asyncio.wait_for(bench.land(10, 20), 30)
+    assert bench.landed == 10
+
+
+async def test_nor_does_the_search_for_a_place(bench: Bench) -> None:
+    bench.landing._reader = LogReader(f"127.0.0.1:{free_port()}", patience_seconds=0.5)
+
+    async def search() -> None:
+        while True:
+            await bench.assign()
+
+    with pytest.raises(BrokerError, match="has not answered"):
+        await asyncio.wait_for(search(), 30)
+
+
+def test_silence_is_what_was_asked_and_not_answered() -> None:
+    silence = Silence(60)
+    assert not silence.unanswered(0, 5)
+    assert not silence.unanswered(6, 59)
+    assert silence.unanswered(59, 60)
+    silence.answered()
+    assert not silence.unanswered(61, 66)
+    assert not silence.unanswered(3_600, 3_605)  # nobody asked meanwhile
+    assert silence.unanswered(3_606, 3_661)
 
 
 async def test_a_log_replaced_before_a_commit_drops_the_batch(bench: Bench) -> None:
