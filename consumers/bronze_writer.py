@@ -6,18 +6,24 @@ All of it blocks: the service calls it from one worker thread, so that heartbeat
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 
+import pyarrow as pa
+
 from headrace.consumers.batch import Part, Selection, delivery_ids, select_new
 from headrace.consumers.landed import Landed
+from headrace.consumers.restores import RestoreSearch
 from headrace.lakehouse.bronze import (
     BRONZE_SCHEMA,
     TopicPosition,
     create_bronze,
+    offset_app,
     position_steps,
     read_position,
+    restore_app,
 )
 from headrace.lakehouse.delta import Lake, LakeTable, Step
 
@@ -57,6 +63,7 @@ class BronzeWriter:
         self._topic = topic
         self._table: LakeTable | None = None
         self._landed = Landed()
+        self._restores = RestoreSearch()
 
     def open(self) -> None:
         """Load the table, made where there is none. Raises `LakeError`."""
@@ -79,6 +86,28 @@ class BronzeWriter:
             table.refresh()
             return {p: read_position(table, self._topic, p) for p in partitions}
 
+    def restored(self, partitions: Collection[int]) -> set[int]:
+        """The topic partitions whose position is older than a RESTORE, at the handle's version.
+
+        What they have read is not all in the table: it has to be read again.
+        """
+        table = self._opened()
+        with table.lock:
+            known = {
+                p: table.position(restore_app(self._topic, p)) or 0
+                for p in partitions
+                if table.position(offset_app(self._topic, p)) is not None
+            }
+            if not known:
+                return set()
+            latest = self._restores.latest(table, min(known.values()))
+            return {p for p, version in known.items() if version < latest}
+
+    @property
+    def has_unseen_commits(self) -> bool:
+        """Whether the handle has moved over commits that no RESTORE was looked for in."""
+        return self._restores.searched_to != self._opened().version
+
     def select(self, parts: Sequence[Part]) -> Selection:
         """The rows of a batch that bronze does not hold, sorted by date for few, whole files."""
         landed = self._landed.numbers(self._opened(), delivery_ids(parts))
@@ -91,17 +120,36 @@ class BronzeWriter:
         Raises `CommitRefusedError`, `CommitUnknownError` or `LakeError`: `look` after each.
         """
         table = self._opened()
-        table.commit(selection.table.select(BRONZE_SCHEMA.names), self._steps(moves))
+        with table.lock:
+            # A RESTORE that is known and not followed yet must not count as followed.
+            followed = moves.keys() - self.restored(moves)
+            self._commit(selection.table.select(BRONZE_SCHEMA.names), moves, followed)
         self._landed.update(selection.taken)
         return table.version
 
     def open_generations(self, moves: Mapping[int, Move]) -> int:
         """Commit new generations, without rows; errors as of `append`."""
         table = self._opened()
-        table.commit(BRONZE_SCHEMA.empty_table(), self._steps(moves))
+        with table.lock:
+            self._restores.latest(table, table.version)
+            self._commit(BRONZE_SCHEMA.empty_table(), moves, moves.keys())
         if any(move.before is not None for move in moves.values()):
             self._landed.forget(wants_index=True)  # a new log brings old deliveries again
         return table.version
+
+    def _commit(
+        self, rows: pa.Table, moves: Mapping[int, Move], followed: AbstractSet[int]
+    ) -> None:
+        table = self._opened()
+        before = table.version
+        searched = self._restores.searched_to or 0
+        steps = self._steps(moves)
+        for p in followed:
+            app = restore_app(self._topic, p)
+            known = table.position(app)
+            steps[app] = Step(known, max(searched, known or 0))
+        table.commit(rows, steps)
+        self._restores.committed(before, table.version)
 
     def _steps(self, moves: Mapping[int, Move]) -> dict[str, Step]:
         return {

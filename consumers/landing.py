@@ -80,6 +80,7 @@ class Landing:
     async def _find_place(self, intake: Intake) -> None:
         lanes = intake.seeking()
         found = await self._thread.run(intake.writer.look, list(lanes))
+        restored = await self._thread.run(intake.writer.restored, list(lanes))
         views = await self._reader.look(
             {
                 TopicPartition(intake.topic, p): None if at is None else at.last_offset
@@ -95,6 +96,9 @@ class Landing:
                 continue  # unknown: asked again soon
             if position is None:
                 moves[p] = Move(None, TopicPosition(1, view.start))
+            elif p in restored:
+                moves[p] = Move(position, position.opened(view.start))
+                _report_restore(intake, p, moves[p].after)
             elif judge(position, view) is Verdict.CONTINUES:
                 places[p] = position
             else:
@@ -119,11 +123,27 @@ class Landing:
         seconds = time.monotonic() - began
         self._on_commit(CommitReport(intake.name, version, 0, 0, seconds, positions, lost))
 
+    async def look_for_restores(self, intake: Intake) -> bool:
+        """Whether bronze was restored: what was read since is then read again."""
+        return await patiently(intake.name, lambda: self._look_for_restores(intake, refresh=True))
+
+    async def _look_for_restores(self, intake: Intake, *, refresh: bool = False) -> bool:
+        lanes = list(intake.lanes)
+        if refresh:
+            await self._thread.run(intake.writer.positions, lanes)
+        restored = await self._thread.run(intake.writer.restored, lanes)
+        for p in restored:
+            intake.doubt(p, "bronze was restored to an older version")
+        return bool(restored)
+
     # Committing a batch
 
     async def _commit(self, intake: Intake, parts: Sequence[Part]) -> bool:
         """One try; False where some of the batch was dropped, or the broker did not answer."""
         began = time.monotonic()
+        # What is known of deliveries is older than the RESTORE.
+        if intake.writer.has_unseen_commits and await self._look_for_restores(intake):
+            return False
         selection = await self._thread.run(intake.writer.select, parts)
         # Each time something was awaited, topic partitions may have been revoked.
         if len(intake.current(parts)) < len(parts):
@@ -142,6 +162,8 @@ class Landing:
             version = settled
         for p, lane in lanes.items():
             lane.position = moves[p].after
+        if intake.writer.has_unseen_commits:
+            await self._look_for_restores(intake)
         positions = {p: move.after for p, move in moves.items()}
         self._report(intake, version, parts, selection, positions, began)
         return True
@@ -169,7 +191,9 @@ class Landing:
         return {p: verdict for p, verdict in verdicts.items() if verdict is not Verdict.CONTINUES}
 
     async def is_same_everywhere(self, intake: Intake) -> bool:
-        """Whether all logs of ours still are what the table has read."""
+        """Whether all logs of ours still are what the table has read, and still holds."""
+        if await self.look_for_restores(intake):
+            return False
         positions = {p: lane.position for p, lane in intake.lanes.items()}
         return not await self._other_logs(intake, positions)
 
@@ -215,6 +239,16 @@ class Landing:
 def _move(lane: Lane, part: Part) -> Move:
     assert lane.position is not None, "a part without a position is not current"
     return Move(lane.position, part.after(lane.position))
+
+
+def _report_restore(intake: Intake, partition: int, after: TopicPosition) -> None:
+    log.warning(
+        "new_generation",
+        stream=intake.name,
+        topic_partition=partition,
+        why="bronze was restored",
+        generation=after.generation,
+    )
 
 
 def _report_new_log(intake: Intake, partition: int, position: TopicPosition, view: LogView) -> int:

@@ -38,6 +38,8 @@ _LAST_FLUSH_SECONDS: Final = 60.0
 _LEAVE_SECONDS: Final = 30.0
 _IDLE_LOOK_SECONDS: Final = 0.2
 _TOPIC_LOOK_SECONDS: Final = 5.0
+# Only where nothing comes: each commit shows them too.
+_RESTORE_LOOK_SECONDS: Final = 30.0
 
 
 async def consume(
@@ -109,6 +111,7 @@ class _ConsumeService:
         self._failure: BaseException | None = None
         self._deadline = asyncio.timeout(None)
         self._topics_looked_at = 0.0
+        self._restores_looked_at = time.monotonic()
 
     # What the group seat calls
 
@@ -239,6 +242,7 @@ class _ConsumeService:
         while not stop.is_set():
             self._wake.clear()
             await self._look_for_topics()
+            await self._look_for_restores()
             for intake in intakes:
                 if intake.seeking():
                     await self._landing.find_place(intake)
@@ -290,3 +294,11 @@ class _ConsumeService:
             )
         except BrokerError as error:
             log.warning("topics_not_looked_for", error=error.message)
+
+    async def _look_for_restores(self) -> None:
+        now = time.monotonic()
+        if now - self._restores_looked_at < _RESTORE_LOOK_SECONDS:
+            return
+        self._restores_looked_at = now
+        for intake in self._intakes.values():
+            await self._landing.look_for_restores(intake)

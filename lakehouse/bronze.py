@@ -2,7 +2,8 @@
 
 How far a stream has read a topic partition stands in three `txn`s of the same commit as the rows:
 `offset|` (generation and next offset), `last|` (offset + 1 of the last record taken) and `hash|`
-(63 bits of what that record was: the log's identity). They never expire.
+(63 bits of what that record was: the log's identity). A fourth, `restore|`, says up to which
+version of the table a RESTORE was looked for. They never expire.
 """
 
 from __future__ import annotations
@@ -85,6 +86,11 @@ def last_app(topic: str, partition: int) -> str:
 def hash_app(topic: str, partition: int) -> str:
     """The application id of the last record's hash."""
     return f"hash|{topic}|{partition}"
+
+
+def restore_app(topic: str, partition: int) -> str:
+    """The application id of bronze's version up to which every RESTORE was followed."""
+    return f"restore|{topic}|{partition}"
 
 
 def position_steps(

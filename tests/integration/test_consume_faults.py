@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from headrace.infra.broker.server import BrokerServer
 from support.consume_project import ConsumeProject, ids, wait_for
@@ -221,6 +222,20 @@ async def test_a_topic_that_lost_all_and_got_nothing_yet(project: ConsumeProject
     assert {at and (at.generation, at.next_offset) for at in project.positions().values()} == {
         (2, 0)
     }
+
+
+async def test_bronze_restored_to_an_older_version(project: ConsumeProject) -> None:
+    await project.publish(range(8), RECORDS)
+    await project.consume_all()
+    before = project.version()
+    await project.publish(range(8, 16), RECORDS)
+    await project.consume_all()
+    DeltaTable(str(project.table)).restore(before)
+    assert project.landed().total() == 8 * RECORDS
+    for _ in range(2):
+        await project.consume_all()
+        assert differences(ids(range(16), RECORDS), project.landed()) == (0, 0)
+        assert {at and at.generation for at in project.positions().values()} == {2}
 
 
 async def test_a_broker_that_lost_its_folder(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import TopicPartition
+from deltalake import DeltaTable
 
 from headrace.consumers.batch import BatchLimits, Part, Selection
 from headrace.consumers.bronze_thread import BronzeThread
@@ -208,6 +209,79 @@ async def test_a_log_replaced_before_the_first_commit_of_a_generation_drops_the_
     assert bench.intake.lanes[0].phase is Phase.SEEKING
     await bench.landing.find_place(bench.intake)
     assert bench.position == TopicPosition(3, 0)
+
+
+def restore(bench: Bench, version: int) -> None:
+    DeltaTable(bench.lake.table_uri("bronze", "sales")).restore(version)
+
+
+async def test_after_a_restore_everything_is_read_again(bench: Bench) -> None:
+    before = bench.intake.writer.version
+    bench.show(0, 20, last=9)
+    await bench.land(10, 20)
+    restore(bench, before)
+    assert bench.landed == 10
+    next_bench = Bench(bench.lake)
+    next_bench.intake.writer.open()
+    next_bench.show(0, 20, last=19)
+    await next_bench.assign()
+    assert next_bench.position == TopicPosition(2, 0)
+    await next_bench.land(0, 20)
+    assert next_bench.landed == 20
+    assert next_bench.reports[-1].rows == 10
+    # And that was that: who comes next goes on.
+    for number in range(2):
+        last_bench = Bench(bench.lake)
+        last_bench.intake.writer.open()
+        last_bench.show(0, 20 + number, last=19)
+        await last_bench.assign()
+        assert last_bench.position == next_bench.position
+
+
+async def test_a_restore_under_a_living_consumer_shows_at_its_next_commit(bench: Bench) -> None:
+    """Delta refuses the commit (a RESTORE sets the metadata anew); the next try knows why."""
+    before = bench.intake.writer.version
+    bench.show(0, 20, last=9)
+    await bench.land(10, 20)
+    restore(bench, before)
+    bench.show(0, 30, last=19)
+    await bench.land(20, 30)
+    assert bench.intake.lanes[0].phase is Phase.SEEKING
+    await bench.landing.find_place(bench.intake)
+    assert bench.position == TopicPosition(2, 0)
+    await bench.land(0, 30)
+    assert (bench.landed, bench.reports[-1].rows) == (30, 20)
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["as it stands", "refreshed meanwhile"])
+async def test_a_restore_shows_where_nothing_comes(bench: Bench, moved: bool) -> None:
+    before = bench.intake.writer.version
+    bench.show(0, 20, last=9)
+    await bench.land(10, 20)
+    bench.show(0, 20, last=19)
+    assert await bench.landing.is_same_everywhere(bench.intake)
+    restore(bench, before)
+    if moved:
+        bench.intake.writer.positions([0])
+        bench.show(0, 30, last=19)
+        await bench.land(20, 30)  # not written: what is known of deliveries is no longer true
+        assert bench.landed == 10
+    else:
+        assert not await bench.landing.is_same_everywhere(bench.intake)
+    assert bench.intake.lanes[0].phase is Phase.SEEKING
+
+
+async def test_each_topic_partition_follows_a_restore_by_itself(bench: Bench) -> None:
+    bench.reader.views[TopicPartition(TOPIC, 1)] = LogView(0, 0)
+    bench.intake.assigned(1)
+    await bench.landing.find_place(bench.intake)
+    restore(bench, bench.intake.writer.version - 1)
+    bench.show(0, 10, last=9)
+    await bench.assign()
+    assert bench.position == TopicPosition(2, 0)
+    assert bench.intake.writer.restored([0, 1]) == {1}
+    await bench.land(0, 10)
+    assert bench.intake.writer.restored([0, 1]) == {1}
 
 
 async def test_a_batch_revoked_while_its_log_is_looked_at_is_not_written(bench: Bench) -> None:
