@@ -82,6 +82,8 @@ class Round:
                 self._leave(row.source, row.name, reason)
                 continue
             self._total += 1
+            if row.reason is not None:
+                self._failed.add(row.delivery_id)  # until it has landed, or is sent after all
             if row.state is DeliveryState.PUBLISHED:
                 self._done += 1
                 self._watch.add(row)
@@ -117,7 +119,11 @@ class Round:
             records=self._records,
             unreadable_records=self._unreadable,
             rejections=tuple(rejections[id_] for id_ in sorted(rejections)),
-            failures=tuple(self._ledger.delivery(id_) for id_ in sorted(self._failed)),
+            failures=tuple(
+                row
+                for row in map(self._ledger.delivery, sorted(self._failed))
+                if row.reason is not None and row.state is not DeliveryState.REJECTED
+            ),
             left=tuple(LeftFile(*key, reason) for key, reason in sorted(self._left.items())),
             seconds=seconds,
         )

@@ -4,78 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from deltalake import DeltaTable
 
-from headrace.consumers.service import consume
 from headrace.infra.broker.server import BrokerServer
 from headrace.producers.ledger import list_deliveries
-from headrace.producers.outcome import ProduceSummary
 from headrace.producers.service import produce_once
-from support.produce_project import CONFIG, ProduceProject, lasting_port, read_topic
-
-DEADLINE_SECONDS = 60
-CONFIG_QUICK = CONFIG + '[consume]\nbatch_age = "200ms"\nbatch_rows = 5000\n'
+from support.produce_landing import (
+    CONFIG_QUICK,
+    bronze_ids,
+    consuming,
+    expected_ids,
+    land,
+    states,
+    until,
+)
+from support.produce_project import ProduceProject, lasting_port, read_topic
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> ProduceProject:
     return ProduceProject(tmp_path / "shop", config=CONFIG_QUICK)
-
-
-@asynccontextmanager
-async def consuming(project: ProduceProject, bootstrap_servers: str) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    consumer = asyncio.create_task(
-        consume(project.config, bootstrap_servers=bootstrap_servers, stop=stop)
-    )
-    try:
-        yield
-    finally:
-        stop.set()
-        await consumer
-
-
-async def land(project: ProduceProject, bootstrap_servers: str) -> ProduceSummary:
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        return await produce_once(
-            project.config, bootstrap_servers=bootstrap_servers, wait_until_landed=True
-        )
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.01)
-
-
-def bronze_ids(project: ProduceProject) -> Counter[str]:
-    """How often each event id is in bronze, read without our own code."""
-    folder = project.root / "lake" / "bronze" / "sales"
-    if not (folder / "_delta_log").is_dir():
-        return Counter()
-    table = DeltaTable(str(folder)).to_pyarrow_table(columns=["event_id"])
-    return Counter(table["event_id"].to_pylist())
-
-
-def expected_ids(project: ProduceProject) -> Counter[str]:
-    return Counter(
-        f"{row.delivery_id}:{number}"
-        for row in list_deliveries(project.config.paths.ledger)
-        if row.state != "duplicate"
-        for number in range(row.records or 0)
-    )
-
-
-def states(project: ProduceProject) -> set[str]:
-    return {row.state.value for row in list_deliveries(project.config.paths.ledger)}
 
 
 async def test_it_ends_when_all_has_landed(
