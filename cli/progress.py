@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Self
 
 import click
 
 from headrace.cli.one_pass import NoProgress, PassProgress
+from headrace.cli.signals import exit_on_signals
 
 
 @contextmanager
@@ -23,8 +25,17 @@ def pass_progress() -> Iterator[PassProgress]:
         yield bars
 
 
+@cache
+def _exit_on_signals_once() -> None:
+    exit_on_signals()
+
+
 class QuietProgress(NoProgress):
     """No bars; notices as lines on standard error."""
+
+    def refreshing(self, what: str) -> None:  # noqa: ARG002
+        """The roles are gone: nothing has to be stopped in order any more."""
+        _exit_on_signals_once()
 
     def notice(self, text: str) -> None:
         """One line."""
@@ -75,7 +86,8 @@ class BarProgress:
         self._bars.advance(self._land, rows)
 
     def refreshing(self, what: str) -> None:
-        """The table at work."""
+        """The table at work; the roles are gone."""
+        _exit_on_signals_once()
         self._bars.update(self._refresh, visible=True, unit=what)
         self._bars.advance(self._refresh)
 

@@ -86,9 +86,17 @@ class Project:
             return result.read_all()
 
 
-def open_project(path: Path) -> Project:
-    """A command's project: logs are set up, warnings and worse to stderr."""
+def open_project(path: Path, *, stop_in_order: bool = False) -> Project:
+    """A command's project: logs are set up, warnings and worse to stderr, and signals end it.
+
+    `stop_in_order`: it starts roles, which have to be stopped first.
+    """
+    from headrace.cli.signals import exit_on_signals, interrupt_on_terminate
     from headrace.logs import configure_logs
 
     configure_logs()
+    if stop_in_order:
+        interrupt_on_terminate()
+    else:
+        exit_on_signals()
     return Project(path)

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
+from filelock import FileLock, Timeout
 
 from headrace.errors import LakeError
 from headrace.lakehouse.delta import (
@@ -27,6 +28,7 @@ from headrace.lakehouse.delta import (
 Connection = duckdb.DuckDBPyConnection
 Partitions = Mapping[str, Collection[PartitionValue]]
 
+_SPILL_LOCK: Final = "lock"
 _SMALLEST_MEMORY: Final = 512_000_000
 _LARGEST_MEMORY: Final = 2_000_000_000
 _ROWS_PER_BATCH: Final = 65_536
@@ -59,11 +61,11 @@ def open_duck(
     otherwise DuckDB 1.5 computes what stands in it twice (as in `CAST(x AS INT) BETWEEN 1 AND 2`)
     outside of it, and the error ends the query.
     """
-    spill = None if scratch is None else _spill_folder(scratch)
+    spill = None if scratch is None else _SpillFolder(scratch)
     connection = duckdb.connect(
         config={
             "memory_limit": f"{memory_bytes or default_memory_bytes()}B",
-            "temp_directory": str(spill or ""),
+            "temp_directory": "" if spill is None else str(spill.path),
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "allow_community_extensions": "false",
@@ -79,13 +81,35 @@ def open_duck(
     finally:
         connection.close()
         if spill is not None:
-            shutil.rmtree(spill, ignore_errors=True)
+            spill.remove()
 
 
-def _spill_folder(scratch: Path) -> Path:
-    with duck_errors(f"{scratch} cannot be written"):
-        scratch.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="duckdb-", dir=scratch))
+class _SpillFolder:
+    """A folder for one connection; one whose process was killed is removed by the next."""
+
+    def __init__(self, scratch: Path) -> None:
+        with duck_errors(f"{scratch} cannot be written"):
+            scratch.mkdir(parents=True, exist_ok=True)
+            for left in scratch.glob("duckdb-*"):
+                _remove_if_left(left)
+            self.path = Path(tempfile.mkdtemp(prefix="duckdb-", dir=scratch))
+            self._lock = FileLock(self.path / _SPILL_LOCK)
+            self._lock.acquire()
+
+    def remove(self) -> None:
+        self._lock.release()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _remove_if_left(folder: Path) -> None:
+    lock = folder / _SPILL_LOCK
+    if not lock.exists():
+        return  # its process is just making it
+    try:
+        with FileLock(lock, timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)
+    except (Timeout, OSError):
+        return  # in use, or somebody else is removing it
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def command(folder: Path) -> None:
     if not (folder / "headrace.toml").exists():
         copy_example("retail", folder)
         click.echo(f"made a project in {folder}: six daily CSV exports of a gift shop")
-    project = open_project(folder)
+    project = open_project(folder, stop_in_order=True)
     with pass_progress() as progress:
         report = project.run(progress=progress)
     print_report(project, report)

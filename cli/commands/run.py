@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from headrace.cli.options import json_option, project_option
-
-
-def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 @click.command(
@@ -35,8 +29,7 @@ def command(project: Path, source: str | None, as_json: bool) -> None:
     from headrace.cli.project import open_project
     from headrace.cli.run_report import print_report, report_document
 
-    signal.signal(signal.SIGTERM, _as_interrupt)
-    opened = open_project(project)
+    opened = open_project(project, stop_in_order=True)
     with pass_progress() as progress:
         report = opened.run(source=source, progress=progress)
     if as_json:
