@@ -78,11 +78,25 @@ def _as_text(table: pa.Table) -> pa.Table:
 def _write_json(result: QueryResult, out: BinaryIO) -> None:
     """One array of objects; decimals are numbers with all their digits."""
     separator = b"[\n"
+    names = _distinct(result.schema.names)
     for batch in result:
-        for row in batch.to_pylist():
+        for row in batch.rename_columns(names).to_pylist():
             out.write(separator + orjson.dumps(row, default=plain_json))
             separator = b",\n"
     out.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Column names an object can have: the second `a` becomes `a_2`."""
+    taken: set[str] = set()
+    for name in names:
+        number, free = 1, name
+        while free in taken:
+            number += 1
+            free = f"{name}_{number}"
+        taken.add(free)
+        names = [*names[: len(taken) - 1], free, *names[len(taken) :]]
+    return names
 
 
 def _write_parquet(result: QueryResult, out: BinaryIO) -> None:

@@ -91,6 +91,11 @@ def _print_attention(project: Project, report: PassReport) -> None:
             f"{count(report.produced['failed'], 'delivery', 'deliveries')} could not be published"
             " and will be tried again: headrace deliveries"
         )
+    if report.produced["unreadable_records"]:
+        lines.append(
+            f"{count(report.produced['unreadable_records'], 'record')} could not be read: each is"
+            " in bronze as it came, with what was wrong in read_error"
+        )
     if any(silver.rows_quarantined for silver in report.refresh.silver):
         lines.append("see why records are quarantined: headrace quarantine list")
     lines += [

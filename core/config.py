@@ -177,6 +177,21 @@ class Settings(BaseSettings):
             check_name(name)
         return value
 
+    @field_validator("sources")
+    @classmethod
+    def _sources_apart(cls, value: dict[str, FileSource]) -> dict[str, FileSource]:
+        seen: dict[tuple[str, str, str], str] = {}
+        for name, source in value.items():
+            for pattern in source.patterns:
+                place = (str(Path(source.path)), source.stream, pattern)
+                if place in seen:
+                    raise ValueError(
+                        f"{seen[place]} and {name} take the same files ({source.path}/{pattern})"
+                        f" to the same stream, where each record would be twice"
+                    )
+                seen[place] = name
+        return value
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -45,6 +45,15 @@ def load_config(root: Path) -> Config:
 
 
 def _check_lake(config: Config) -> None:
+    lake = Path(config.lake_uri)
+    for name, source in config.settings.sources.items():
+        folder = (config.root / source.path).resolve()
+        if "://" not in config.lake_uri and lake.is_relative_to(folder):
+            raise ConfigError(
+                f"headrace.toml: sources.{name}.path: {folder} holds the lake ({lake}), whose own"
+                " files would be taken for deliveries",
+                remedy="watch a folder of its own, such as inbox",
+            )
     found = sorted(_NOT_IN_LAKE_URI & set(config.lake_uri))
     if found:
         raise ConfigError(

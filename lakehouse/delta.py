@@ -33,7 +33,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from headrace.errors import CommitRefusedError, CommitUnknownError, LakeError
 
-Layer = Literal["bronze", "silver", "gold"]
+Layer = Literal["bronze", "silver", "gold", "control"]
 
 log = structlog.get_logger("lake")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from headrace.config import Config, FileSource
 from headrace.errors import ConfigError, LedgerError, ProjectLockedError
 from headrace.lakehouse.bronze import open_bronze
+from headrace.lakehouse.claims import claim_source
 from headrace.lakehouse.delta import Lake, LakeTable
 from headrace.producers.broker_link import BrokerLink
 from headrace.producers.broker_session import BrokerSession
@@ -56,6 +57,7 @@ async def produce_once(
         spool = Spool(config.paths.spool)
         await asyncio.to_thread(clean_scratch, config)
         await asyncio.to_thread(reconcile, ledger, spool)
+        await asyncio.to_thread(_claim, config, ledger, sources)
         await asyncio.to_thread(_unland, config, ledger)
         outstanding = await asyncio.to_thread(_outstanding, config, ledger, source)
         streams = {s.stream for s in sources.values()} | {
@@ -73,6 +75,12 @@ async def produce_once(
             await session.close()
         await asyncio.to_thread(_expire, config, ledger, spool)
         return await asyncio.to_thread(this_round.summary, time.monotonic() - began)
+
+
+def _claim(config: Config, ledger: Ledger, sources: Iterable[str]) -> None:
+    lake = Lake(config.lake_uri, config.settings.lake.options)
+    for source in sources:
+        claim_source(lake, source, ledger.ledger_id)
 
 
 @contextmanager

@@ -25,10 +25,12 @@ def command(project: Path, stream: str | None, as_json: bool) -> None:
     Per delivery, bronze holds each of its records once; silver's table has one verdict on each;
     silver and gold are fresh. Nothing is changed.
     """
-    from headrace.cli.output import print_json
+    from headrace.cli.output import count, print_json
     from headrace.cli.project import open_project
     from headrace.errors import UsageError
     from headrace.lakehouse.verify import verify
+    from headrace.producers.delivery import DeliveryState
+    from headrace.producers.ledger import list_deliveries
 
     opened = open_project(project)
     if stream is not None and stream not in opened.catalog.streams:
@@ -46,6 +48,12 @@ def command(project: Path, stream: str | None, as_json: bool) -> None:
         print_json(_document(report))
     else:
         _print(report)
+        rejected = len(list_deliveries(opened.config.paths.ledger, DeliveryState.REJECTED))
+        if rejected:
+            click.echo(
+                f"{count(rejected, 'delivery', 'deliveries')} could not be read and stand rejected:"
+                " headrace deliveries --state rejected"
+            )
     sys.exit(0 if report.ok else 3)
 
 

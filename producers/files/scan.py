@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
+from re import IGNORECASE
 from re import compile as compile_pattern
 from typing import Final
 
@@ -40,9 +41,10 @@ class Survey:
 def scan(folder: Path, patterns: Sequence[str]) -> list[FileStat]:
     """The files below `folder` that match one of the patterns, sorted by name.
 
-    A pattern is matched against the file's own name, one with a `/` against its name relative to
-    the folder. Hidden files and folders and unfinished files are passed over, links to folders
-    are not followed. What cannot be read is logged and left out; the rest is found all the same.
+    A pattern is matched, in any case, against the file's own name, one with a `/` against its
+    name relative to the folder. Hidden files and folders and unfinished files are passed over,
+    links to folders are not followed. What cannot be read is logged and left out; the rest is
+    found all the same.
     """
     return list(survey(folder, patterns).files)
 
@@ -66,15 +68,18 @@ def is_settled(stat: FileStat, now_ns: int, settle_seconds: float) -> bool:
 
 class _Wanted:
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._by_name = [compile_pattern(translate(p)).match for p in patterns if "/" not in p]
-        self._by_path = [
-            compile_pattern(translate(p.removeprefix("./"))).match for p in patterns if "/" in p
-        ]
+        self._by_name = [_ignoring_case(p) for p in patterns if "/" not in p]
+        self._by_path = [_ignoring_case(p.removeprefix("./")) for p in patterns if "/" in p]
 
     def __call__(self, file_name: str, name: str) -> bool:
         return any(match(file_name) for match in self._by_name) or any(
             match(name) for match in self._by_path
         )
+
+
+def _ignoring_case(pattern: str) -> Callable[[str], object]:
+    """`*.csv` is meant to take SALES.CSV as well."""
+    return compile_pattern(translate(pattern), IGNORECASE).match
 
 
 def _walk(folder: Path, wanted: _Wanted, unreadable: list[tuple[str, str]]) -> Iterator[FileStat]:

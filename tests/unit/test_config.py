@@ -159,3 +159,15 @@ def test_a_lake_folder_that_tables_cannot_be_in_is_refused(tmp_path: Path) -> No
     message = refusal(project(folder))
     assert "lake.uri" in message
     assert "[ ]" in message
+
+
+def test_a_source_that_holds_the_lake_is_refused(tmp_path: Path) -> None:
+    message = refusal(project(tmp_path, GOOD.replace('"inbox"', '"."')))
+    assert "sources.sales.path" in message
+    assert "holds the lake" in message
+
+
+def test_two_sources_of_the_same_files_are_refused(tmp_path: Path) -> None:
+    other = '\n[sources.again]\nkind = "files"\npath = "./inbox"\nstream = "sales"\n'
+    message = refusal(project(tmp_path, GOOD + other))
+    assert "sales and again take the same files" in message

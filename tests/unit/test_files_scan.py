@@ -74,3 +74,8 @@ def test_a_file_unchanged_for_the_settling_time_is_complete(
     now = 1_700_000_000 * 10**9
     stat = FileStat(Path("a"), "a", 1, 1, now - int(age_seconds * 1e9))
     assert is_settled(stat, now, settle_seconds) is settled
+
+
+def test_upper_case_endings_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "SALES.CSV").write_text("a\n1\n")
+    assert [stat.name for stat in scan(tmp_path, ["*.csv"])] == ["SALES.CSV"]
