@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
+from headrace.consumers import service
 from headrace.infra.broker.server import BrokerServer
 from support.consume_project import ConsumeProject, ids, wait_for
 from support.source_ids import differences
@@ -236,6 +237,22 @@ async def test_bronze_restored_to_an_older_version(project: ConsumeProject) -> N
         await project.consume_all()
         assert differences(ids(range(16), RECORDS), project.landed()) == (0, 0)
         assert {at and at.generation for at in project.positions().values()} == {2}
+
+
+async def test_bronze_restored_under_a_consumer_to_which_nothing_comes(
+    project: ConsumeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_RESTORE_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(service, "_TOPIC_LOOK_SECONDS", 0.1)
+    async with project.consuming():
+        await wait_for(lambda: project.version() >= 1, "its places")
+        before = project.version()
+        await project.publish(range(8), RECORDS)
+        await wait_for(lambda: project.landed().total() == 8 * RECORDS, "the deliveries")
+        DeltaTable(str(project.table)).restore(before)
+        assert project.landed().total() == 0
+        await wait_for(lambda: project.landed().total() == 8 * RECORDS, "them again")
+    assert differences(ids(range(8), RECORDS), project.landed()) == (0, 0)
 
 
 async def test_a_broker_that_lost_its_folder(tmp_path: Path) -> None:
