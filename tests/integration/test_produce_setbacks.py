@@ -13,7 +13,7 @@ from headrace.config import Config
 from headrace.config_file import load_config
 from headrace.errors import BrokerError, ConfigError
 from headrace.infra.broker.server import BrokerServer
-from headrace.producers.delivery import DeliveryRow
+from headrace.producers.delivery import DeliveryRow, FrozenReading
 from headrace.producers.intake import Intake
 from headrace.producers.ledger import Ledger, list_deliveries
 from headrace.producers.reconcile import reconcile
@@ -197,3 +197,17 @@ async def test_the_only_copy_of_a_record_over_the_message_limit_does_not_expire(
     spool = Spool(project.config.paths.spool)
     kept = {row.name: spool.payload("sales", row.delivery_id).exists() for row in rows(project)}
     assert kept == {"a.csv": True, "b.csv": False}
+
+
+async def test_a_reading_of_another_version_postpones_what_was_published(
+    project: ProduceProject, embedded_broker: BrokerServer
+) -> None:
+    servers = embedded_broker.bootstrap_servers
+    project.drop("a.csv", "x")
+    take_in(project.config)
+    with Ledger(project.config.paths.ledger) as ledger:
+        (row,) = rows(project)
+        ledger.freeze(row.delivery_id, FrozenReading('{"from": "the future"}', 0))
+    summary = await produce_once(project.config, bootstrap_servers=servers)
+    assert "another version of headrace" in str(summary.failures[0].reason)
+    assert [row.state for row in rows(project)] == ["publishing"]
