@@ -171,7 +171,11 @@ class LandingWatch:
             (s.delivery_id for s in missing if not s.passed),
             key=lambda delivery_id: self._asked_topic.get(delivery_id, 0.0),
         )
-        for delivery_id in longest_unasked[:_TOPIC_LOOKS_AT_ONCE]:
+        for delivery_id in longest_unasked:
+            # A topic that has lost one has mostly lost them all: only looks that find what they
+            # ask for are rationed.
+            if sum(found.values()) >= _TOPIC_LOOKS_AT_ONCE:
+                break
             asked_at = self._asked_topic[delivery_id] = time.monotonic()
             row = rows[delivery_id]
             if row.last_offset is None or row.topic_partition is None:
