@@ -135,12 +135,6 @@ def create_bronze(lake: Lake, stream: str) -> LakeTable:
     )
 
 
-def bronze_identity(lake: Lake, stream: str) -> str | None:
-    """Which table this is: another id says that the lake was lost and built anew."""
-    table = open_bronze(lake, stream)
-    return None if table is None else table.table_id
-
-
 def count_landed(lake: Lake, stream: str, delivery_ids: Collection[str]) -> dict[str, int]:
     """How many different records of each delivery are in bronze; absent where there are none."""
     table = open_bronze(lake, stream)

@@ -125,8 +125,9 @@ def duck_errors(what: str) -> Iterator[None]:
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise LakeError(
             f"{what}: {duck_message(error).partition(' (line ')[0]}",
-            remedy="files of the lake may be damaged or gone; `headrace build` makes silver and"
-            " gold anew from bronze, and `headrace run` a lost lake from the spool",
+            remedy="files of the lake may be damaged or gone: `headrace build` makes silver and"
+            " gold anew from bronze; where bronze itself is damaged, remove the lake's folder, and"
+            " `headrace run` makes all of it anew from the spool",
         ) from error
 
 

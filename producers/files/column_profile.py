@@ -169,7 +169,10 @@ def _matching_formats(
     """The formats that read every value, where nothing simpler does."""
     if not measured["distinct"] or measured["all_timestamp"] or measured["all_boolean"]:
         return ()
-    example = literal(str(measured["first"]))
+    first = str(measured["first"])
+    if "\0" in first:
+        return ()  # no time has one, and it ends an SQL text
+    example = literal(first)
     tried = [*DATE_FORMATS, *TIMESTAMP_FORMATS]
     fits = _one_row(
         connection,

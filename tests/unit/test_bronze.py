@@ -16,7 +16,6 @@ from headrace.lakehouse.bronze import (
     BRONZE_SCHEMA,
     LandedRange,
     TopicPosition,
-    bronze_identity,
     count_landed,
     create_bronze,
     landed_numbers,
@@ -152,14 +151,6 @@ def test_ranges_and_numbers_of_deliveries(lake: Lake) -> None:
     assert not LandedRange(2, 5, 3).is_whole
     assert LandedRange(0, 1, 2).is_whole
     assert {k: sorted(v) for k, v in landed_numbers(table, [OLD]).items()} == {OLD: [2, 3, 5]}
-
-
-def test_a_lake_built_anew_is_another_table(lake: Lake, tmp_path: Path) -> None:
-    assert bronze_identity(lake, "sales") is None
-    create_bronze(lake, "sales")
-    create_bronze(Lake(str(tmp_path / "other")), "sales")
-    assert bronze_identity(lake, "sales") == bronze_identity(lake, "sales")
-    assert bronze_identity(lake, "sales") != bronze_identity(Lake(str(tmp_path / "other")), "sales")
 
 
 def test_a_table_of_another_format_is_refused(tmp_path: Path) -> None:
