@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from headrace.config_file import load_config
 from headrace.errors import ContractError
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from headrace.lakehouse.contract import Contract
     from headrace.lakehouse.delta import Lake
     from headrace.lakehouse.query import Catalog
+
+log = structlog.get_logger("project")
 
 
 class Project:
@@ -42,11 +46,38 @@ class Project:
     @cached_property
     def catalog(self) -> Catalog:
         """Its streams with their contracts, and its models; `ContractError` names all problems."""
-        from headrace.lakehouse.contract import compile_contract
         from headrace.lakehouse.models import load_models
         from headrace.lakehouse.query import Catalog
 
         problems: list[str] = []
+        streams = self._contracts(problems)
+        with_contract = [name for name in streams if self.config.stream(name).has_contract]
+        try:
+            models = load_models(self.config.paths.gold, with_contract)
+        except ContractError as error:
+            problems.append(error.message)
+        if problems:
+            raise ContractError("\n".join(problems))
+        return Catalog(self.lake, streams, models)
+
+    @cached_property
+    def reading_catalog(self) -> Catalog:
+        """As `catalog`, but a model that is wrong keeps nobody from reading what is built."""
+        from headrace.lakehouse.query import Catalog
+
+        try:
+            return self.catalog
+        except ContractError as error:
+            problems: list[str] = []
+            streams = self._contracts(problems)
+            if problems:
+                raise
+            log.warning("models_are_wrong", problems=error.message)
+            return Catalog(self.lake, streams, [])
+
+    def _contracts(self, problems: list[str]) -> dict[str, Contract | None]:
+        from headrace.lakehouse.contract import compile_contract
+
         streams: dict[str, Contract | None] = {}
         for name in self.config.stream_names:
             rules = self.config.stream(name)
@@ -57,14 +88,7 @@ class Project:
                     streams[name] = compile_contract(name, rules, first_date)
                 except ContractError as error:
                     problems.append(error.message)
-        with_contract = [name for name in streams if self.config.stream(name).has_contract]
-        try:
-            models = load_models(self.config.paths.gold, with_contract)
-        except ContractError as error:
-            problems.append(error.message)
-        if problems:
-            raise ContractError("\n".join(problems))
-        return Catalog(self.lake, streams, models)
+        return streams
 
     def run(self, source: str | None = None, *, progress: PassProgress | None = None) -> PassReport:
         """One pass: take what is there, publish, land, refresh; returns what was done."""
@@ -82,7 +106,7 @@ class Project:
         """Rows of a SELECT over `bronze.*`, `silver.*`, `gold.*`, `quarantine.*`."""
         from headrace.lakehouse.query import run_query
 
-        with run_query(self.catalog, query, scratch=self.config.paths.scratch) as result:
+        with run_query(self.reading_catalog, query, scratch=self.config.paths.scratch) as result:
             return result.read_all()
 
 

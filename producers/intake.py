@@ -212,12 +212,25 @@ class Intake:
             origin=self._origin(stat),
         )
         accepted = self._ledger.accepted_like(source_name, name, draft.content_hash)
+        known = list(accepted)
         accepted += [
             Accepted(r.identity.delivery_id, r.identity.name, r.identity.content_hash)
             for r in before
             if r.duplicate_of is None
         ]
-        return Receipt(identity, original_of(name, draft.content_hash, accepted))
+        original = original_of(name, draft.content_hash, accepted)
+        grew_from = None if original is not None else self._grew_from(name, draft, known)
+        return Receipt(identity, original, grew_from)
+
+    def _grew_from(self, name: str, draft: Draft, accepted: Sequence[Accepted]) -> str | None:
+        """The latest delivery of this name, where the content is that one's with more behind it."""
+        latest = max((a.delivery_id for a in accepted if a.name == name), default=None)
+        if latest is None:
+            return None
+        row = self._ledger.delivery(latest)
+        if not 0 < row.size_bytes < draft.size_bytes:
+            return None
+        return latest if draft.begins_with(row.size_bytes, row.content_hash) else None
 
     def _next_time(self) -> datetime:
         """Strictly later than every delivery before, also where the clock was set back."""

@@ -39,10 +39,14 @@ _TIMES: Final = ("received_at", "landed_at")
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A delivery on its way into the ledger; `duplicate_of` names the one that it repeats."""
+    """A delivery on its way into the ledger; `duplicate_of` names the one that it repeats.
+
+    `grew_from`: the delivery of its name whose content is the beginning of this one's.
+    """
 
     identity: Identity
     duplicate_of: str | None = None
+    grew_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

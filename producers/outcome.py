@@ -36,6 +36,7 @@ class ProduceSummary:
     `rejections`: every delivery that stands rejected while its file still lies there, whichever
     run rejected it, or that this run has rejected. `failures`: deliveries that could not be
     published now, though some or all of their records may have been before; each has its reason.
+    `notes`: what a person should know of deliveries that went in.
     """
 
     received: int
@@ -47,6 +48,7 @@ class ProduceSummary:
     rejections: tuple[DeliveryRow, ...]
     failures: tuple[DeliveryRow, ...]
     left: tuple[LeftFile, ...]
+    notes: tuple[str, ...]
     seconds: float
 
     @property

@@ -68,6 +68,7 @@ class Round:
         self._rejected: set[str] = set()
         self._failed: set[str] = set()
         self._left: dict[tuple[str, str], str] = {}
+        self._notes: list[str] = []
 
     async def until_done(
         self, outstanding: Iterable[DeliveryRow], *, wait_until_landed: bool
@@ -125,6 +126,7 @@ class Round:
                 if row.reason is not None and row.state is not DeliveryState.REJECTED
             ),
             left=tuple(LeftFile(*key, reason) for key, reason in sorted(self._left.items())),
+            notes=tuple(self._notes),
             seconds=seconds,
         )
 
@@ -172,6 +174,8 @@ class Round:
                 if receipt.duplicate_of is None:
                     self._received += 1
                     self._total += 1
+                    if receipt.grew_from is not None:
+                        self._note_growth(receipt.identity.name, receipt.grew_from)
                     self._enqueue(self._ledger.delivery(receipt.identity.delivery_id))
                 else:
                     self._duplicates += 1
@@ -179,6 +183,13 @@ class Round:
             for stat in unsettled:
                 self._leave(name, stat.name, "it keeps changing: not complete yet")
         return not unsettled
+
+    def _note_growth(self, name: str, first_part: str) -> None:
+        self._notes.append(
+            f"{name}: begins with all of delivery {first_part}, which was taken before it had"
+            " grown: those records are in the lake twice. Move files in when they are complete"
+        )
+        log.warning("file_grew", name=name, first_part=first_part)
 
     def _leave(self, source: str, name: str, reason: str) -> None:
         self._left[(source, name)] = reason

@@ -45,6 +45,15 @@ class Draft:
     content_hash: str
     size_bytes: int
 
+    def begins_with(self, size_bytes: int, content_hash: str) -> bool:
+        """Whether its first bytes are the content of that hash."""
+        digest = hashlib.sha256()
+        with (self.folder / "payload").open("rb") as payload:
+            while size_bytes > 0 and (chunk := payload.read(min(_COPY_CHUNK_BYTES, size_bytes))):
+                digest.update(chunk)
+                size_bytes -= len(chunk)
+        return digest.hexdigest() == content_hash
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -70,6 +70,7 @@ def command(
         notices = [f"{row.name}: rejected: {row.reason}" for row in summary.rejections]
         notices += [f"{row.name}: not published: {row.reason}" for row in summary.failures]
         notices += [f"{left.name}: left for the next run: {left.reason}" for left in summary.left]
+        notices += summary.notes
         for text in notices:
             channel.say("notice", text=text)
             if not supervised:

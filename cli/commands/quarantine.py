@@ -105,7 +105,7 @@ def show(project: Path, event_id: str, as_json: bool) -> None:
 def _streams(opened: Project, stream: str | None) -> list[str]:
     from headrace.errors import UsageError
 
-    contracts = list(opened.catalog.contracts)
+    contracts = list(opened.reading_catalog.contracts)
     if stream is None:
         return contracts
     if stream not in contracts:

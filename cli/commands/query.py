@@ -55,7 +55,7 @@ def command(
         raise UsageError(
             "parquet is not for a terminal", remedy="name a file: --output rows.parquet"
         )
-    with run_query(opened.catalog, sql, scratch=opened.config.paths.scratch) as result:
+    with run_query(opened.reading_catalog, sql, scratch=opened.config.paths.scratch) as result:
         if kind == "table" and output is None:
             write_table(result, limit or 100)
             return

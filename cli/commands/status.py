@@ -48,7 +48,7 @@ def command(project: Path, as_json: bool) -> None:
             else round((now - fresh.last_ingested_at).total_seconds(), 1),
             "silver_is_fresh": fresh.silver_is_fresh,
         }
-        for fresh in stream_freshness(opened.catalog)
+        for fresh in stream_freshness(opened.reading_catalog)
     ]
     if as_json:
         print_json({"services": [asdict(service) for service in services], "streams": streams})

@@ -109,6 +109,26 @@ def test_a_value_that_breaks_its_type(project: CliProject) -> None:
     assert_good_rows_landed(project)
 
 
+def test_a_file_that_grew_after_it_was_taken_is_said_to_be_there_twice(project: CliProject) -> None:
+    project.call("run")
+    with (project.root / "inbox" / "good.csv").open("a") as file:
+        file.write(ROW.format(quantity=7))
+    done = project.call("run")
+    (first, second) = project.document("deliveries")
+    assert (first["records"], second["records"]) == (100, 101)
+    assert f"good.csv: begins with all of delivery {first['delivery_id']}" in done.stderr
+
+
+def test_a_wrong_model_keeps_nobody_from_reading_what_is_built(project: CliProject) -> None:
+    project.call("run")
+    (project.root / "gold" / "wrong.sql").write_text("-- grain: day\nSELEC x FROM silver.sales\n")
+    done = project.call("run", expect=2)
+    assert "gold/wrong.sql" in done.stderr
+    assert project.value("SELECT count(*) FROM silver.sales") == 100
+    assert project.value("SELECT count(*) FROM gold.daily_revenue") == 1
+    assert project.document("status")["streams"][0]["bronze_rows"] == 100
+
+
 def test_an_unwritable_lake(project: CliProject, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file where the lake should be")
     project.env["HEADRACE_LAKE__URI"] = str(tmp_path / "taken")
