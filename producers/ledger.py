@@ -130,26 +130,7 @@ class Ledger:
         """Write down what arrived, as `received` or `duplicate`, and the files it was seen as."""
         with self._transaction() as connection:
             for receipt in receipts:
-                identity = receipt.identity
-                duplicate = receipt.duplicate_of is not None
-                connection.execute(
-                    "INSERT INTO deliveries (delivery_id, source, stream, name, path, content_hash,"
-                    " size_bytes, received_at, state, duplicate_of)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        identity.delivery_id,
-                        identity.source,
-                        identity.stream,
-                        identity.name,
-                        identity.origin.path,
-                        identity.content_hash,
-                        identity.origin.size_bytes,
-                        _to_micros(identity.received_at),
-                        DeliveryState.DUPLICATE if duplicate else DeliveryState.RECEIVED,
-                        receipt.duplicate_of,
-                    ),
-                )
-                _remember_file(connection, identity)
+                _insert(connection, receipt.identity, duplicate_of=receipt.duplicate_of)
 
     def restore(
         self,
@@ -159,32 +140,8 @@ class Ledger:
         duplicate_of: str | None = None,
     ) -> None:
         """Write down a delivery that only the spool still knows of."""
-        state = DeliveryState.RECEIVED if duplicate_of is None else DeliveryState.DUPLICATE
-        if frozen is not None:
-            state = DeliveryState.PUBLISHING if count is None else DeliveryState.PUBLISHED
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT INTO deliveries (delivery_id, source, stream, name, path, content_hash,"
-                " size_bytes, received_at, state, duplicate_of, reading, topic_partition, records,"
-                " unreadable_records) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    identity.delivery_id,
-                    identity.source,
-                    identity.stream,
-                    identity.name,
-                    identity.origin.path,
-                    identity.content_hash,
-                    identity.origin.size_bytes,
-                    _to_micros(identity.received_at),
-                    state,
-                    duplicate_of,
-                    None if frozen is None else frozen.reading,
-                    None if frozen is None else frozen.topic_partition,
-                    None if count is None else count.records,
-                    None if count is None else count.unreadable,
-                ),
-            )
-            _remember_file(connection, identity)
+            _insert(connection, identity, frozen, count, duplicate_of)
 
     # --- moving on
 
@@ -412,6 +369,41 @@ def list_deliveries(path: Path, state: str | None = None) -> list[DeliveryRow]:
     query = f"SELECT {_COLUMNS} FROM deliveries {where} ORDER BY delivery_id"  # noqa: S608
     with closing(connection), ledger_errors(path):
         return [_row(row) for row in connection.execute(query, values)]
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    identity: Identity,
+    frozen: FrozenReading | None = None,
+    count: RecordCount | None = None,
+    duplicate_of: str | None = None,
+) -> None:
+    """Add a delivery, as far as it is known to have come, and the file it was seen as."""
+    state = DeliveryState.RECEIVED if duplicate_of is None else DeliveryState.DUPLICATE
+    if frozen is not None:
+        state = DeliveryState.PUBLISHING if count is None else DeliveryState.PUBLISHED
+    values = {
+        "delivery_id": identity.delivery_id,
+        "source": identity.source,
+        "stream": identity.stream,
+        "name": identity.name,
+        "path": identity.origin.path,
+        "content_hash": identity.content_hash,
+        "size_bytes": identity.origin.size_bytes,
+        "received_at": _to_micros(identity.received_at),
+        "state": state,
+        "duplicate_of": duplicate_of,
+        "reading": None if frozen is None else frozen.reading,
+        "topic_partition": None if frozen is None else frozen.topic_partition,
+        "records": None if count is None else count.records,
+        "unreadable_records": None if count is None else count.unreadable,
+    }
+    connection.execute(
+        f"INSERT INTO deliveries ({', '.join(values)})"  # noqa: S608
+        f" VALUES ({', '.join('?' * len(values))})",
+        tuple(values.values()),
+    )
+    _remember_file(connection, identity)
 
 
 def _remember_file(connection: sqlite3.Connection, identity: Identity) -> None:
