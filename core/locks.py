@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from filelock import FileLock, Timeout
 
 from headrace.errors import LakeError, ProjectLockedError
 
+FOREVER: Final = -1.0
+
 
 @contextmanager
 def process_lock(path: Path, *, what: str, timeout_seconds: float = 0.0) -> Iterator[None]:
-    """Hold the lock at `path`, which also says the holder's pid.
+    """Hold the lock at `path`; a file beside it says the holder's pid.
 
     Raises `ProjectLockedError` naming the holder where it is not free within the time.
     """
@@ -34,7 +37,8 @@ def process_lock(path: Path, *, what: str, timeout_seconds: float = 0.0) -> Iter
             remedy="check that the project's folder can be written to",
         ) from error
     try:
-        holder.write_text(str(os.getpid()), encoding="ascii")
+        with suppress(OSError):  # a full disk: the pid is only for people
+            holder.write_text(str(os.getpid()), encoding="ascii")
         yield
     finally:
         lock.release()

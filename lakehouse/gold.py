@@ -7,8 +7,8 @@ the table was made of and the one pinned now. The rows and the new position are 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Final
 
 import pyarrow as pa
 import structlog
-from filelock import FileLock
 
 from headrace.errors import CommitRefusedError, ContractError, LakeError
 from headrace.lakehouse.contract import Contract
@@ -40,6 +39,7 @@ from headrace.lakehouse.views import (
     open_view,
     stream_view_schema,
 )
+from headrace.locks import FOREVER, process_lock
 
 log = structlog.get_logger("gold")
 
@@ -159,11 +159,12 @@ def _empty_schema(
     return stream_view_schema(ref, contracts[ref.name])
 
 
-@contextmanager
-def _locked(locks: Path, model: Model) -> Iterator[None]:
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"gold-{model.name}.lock"):
-        yield
+def _locked(locks: Path, model: Model) -> AbstractContextManager[None]:
+    return process_lock(
+        locks / f"gold-{model.name}.lock",
+        what=f"a refresh of gold.{model.name}",
+        timeout_seconds=FOREVER,
+    )
 
 
 def _refresh_model(

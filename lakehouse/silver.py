@@ -8,8 +8,8 @@ and one of them at a time works on a stream.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 import structlog
-from filelock import FileLock
 
 from headrace.errors import CommitRefusedError, LakeError
 from headrace.lakehouse.contract import PARTITION_BY, Contract
@@ -36,6 +35,7 @@ from headrace.lakehouse.duck import (
 from headrace.lakehouse.judgement import BRONZE_COLUMNS, judge_sql
 from headrace.lakehouse.positions import Recipe, position_steps, read_position
 from headrace.lakehouse.unique import decide_fresh_sql, decide_sql, overtaken_sql
+from headrace.locks import FOREVER, process_lock
 
 log = structlog.get_logger("silver")
 
@@ -163,11 +163,12 @@ def rebuild_silver(
         return _report(work, before, position, position, started, rebuilt=True)
 
 
-@contextmanager
-def _locked(locks: Path, stream: str) -> Iterator[None]:
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"silver-{stream}.lock"):
-        yield
+def _locked(locks: Path, stream: str) -> AbstractContextManager[None]:
+    return process_lock(
+        locks / f"silver-{stream}.lock",
+        what=f"a refresh of silver.{stream}",
+        timeout_seconds=FOREVER,
+    )
 
 
 def _open(lake: Lake, contract: Contract, scratch: Path) -> _Work | None:

@@ -56,7 +56,8 @@ def command(project: Path, state: str | None, as_json: bool) -> None:
     if not rows:
         click.echo("no deliveries" + (f" are {state}" if state else " yet"))
         return
-    originals = {row.delivery_id: row.name for row in list_deliveries(config.paths.ledger)}
+    known = rows if state is None else list_deliveries(config.paths.ledger)
+    originals = {row.delivery_id: row.name for row in known}
     print_table(
         ["delivery", "source", "name", "received", "records", "state"],
         [
