@@ -105,22 +105,28 @@ class BrokerLink:
 
     def new_batch(self) -> BatchBuilder:
         """An empty record batch of the size the broker takes."""
-        batch: BatchBuilder = self._producer.create_batch()
+        batch: BatchBuilder = self._connected().create_batch()
         return batch
 
     async def send(self, batch: BatchBuilder, topic: str, partition: int) -> asyncio.Future[Any]:
         """Queue a batch; waits while one is queued. The future is its acknowledgement."""
         future: asyncio.Future[Any] = await self.until_lost(
-            self._producer.send_batch(batch, topic, partition=partition)
+            self._connected().send_batch(batch, topic, partition=partition)
         )
         return future
 
     async def partition_count(self, topic: str) -> int:
         """How many partitions a topic has; raises `LinkLostError` where nobody can be asked."""
         try:
-            return len(await self.until_lost(self._producer.partitions_for(topic)))
+            return len(await self.until_lost(self._connected().partitions_for(topic)))
         except KafkaError as error:
             raise LinkLostError(f"{topic}: its partitions are not known: {error!r}") from error
+
+    def _connected(self) -> Any:
+        # Whoever shares the link may have closed it since the caller's last wait.
+        if self._producer is None:
+            raise LinkLostError("the connection was closed")
+        return self._producer
 
     async def event_id_at(self, topic: str, partition: int, offset: int) -> str | None:
         """The `ce_id` of the record at an offset; None where there is no such record or header.
@@ -128,6 +134,7 @@ class BrokerLink:
         Raises `LinkLostError` where the broker could not be asked: neither may be assumed then.
         """
         async with self._reader_lock:
+            self._connected()
             try:
                 async with asyncio.timeout(_LOOK_TIMEOUT_SECONDS):
                     return await self._look(TopicPartition(topic, partition), offset)
