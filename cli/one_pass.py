@@ -21,7 +21,7 @@ from headrace.locks import process_lock
 
 if TYPE_CHECKING:
     from headrace.cli.project import Project
-    from headrace.cli.refresh import RefreshReport
+    from headrace.lakehouse.refresh import RefreshReport
 
 _TICK_SECONDS: Final = 0.2
 # Less than this is no room for one more segment, table file or transaction.
@@ -107,7 +107,7 @@ def run_one_pass(
 
     Raises `HeadraceError`: whatever stopped a role, or a contract or model that cannot be used.
     """
-    from headrace.cli.refresh import refresh
+    from headrace.lakehouse.refresh import refresh
 
     watcher = NoProgress() if progress is None else progress
     began = time.monotonic()
@@ -116,7 +116,7 @@ def run_one_pass(
         _ = project.catalog  # contracts and models are checked before anything starts
         roles = _Ingest(config, source, watcher)
         produced = roles.run()
-        report = refresh(project, on_table=watcher.refreshing)
+        report = refresh(project.catalog, config.paths, on_table=watcher.refreshing)
     return PassReport(produced, roles.landed_rows, report, time.monotonic() - began)
 
 

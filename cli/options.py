@@ -44,3 +44,20 @@ def bootstrap_option(function: F) -> F:
         metavar="HOST:PORT",
         help="The broker's address; default: [broker] bootstrap_servers of the config.",
     )(function)
+
+
+def http_options(function: F) -> F:
+    """Where a role that stays serves `/metrics` and `/healthz`."""
+    function = click.option("--no-http", is_flag=True, hidden=True)(function)
+    function = click.option(
+        "--http-host",
+        default="127.0.0.1",
+        show_default=True,
+        help="The address to serve /metrics and /healthz on.",
+    )(function)
+    return click.option(
+        "--http-port",
+        type=click.IntRange(0, 65_535),
+        default=0,
+        help="The port for them; default: a free one.",
+    )(function)

@@ -6,21 +6,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
-
 from headrace.config_file import load_config
-from headrace.errors import ContractError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from headrace.cli.one_pass import PassProgress, PassReport
-    from headrace.cli.refresh import RefreshReport
-    from headrace.lakehouse.contract import Contract
     from headrace.lakehouse.delta import Lake
     from headrace.lakehouse.query import Catalog
-
-log = structlog.get_logger("project")
+    from headrace.lakehouse.refresh import RefreshReport
 
 
 class Project:
@@ -39,56 +33,23 @@ class Project:
     @cached_property
     def lake(self) -> Lake:
         """The project's lake."""
-        from headrace.lakehouse.delta import Lake
+        from headrace.lakehouse.catalog import lake_of
 
-        return Lake(self.config.lake_uri, dict(self.config.settings.lake.options))
+        return lake_of(self.config)
 
     @cached_property
     def catalog(self) -> Catalog:
         """Its streams with their contracts, and its models; `ContractError` names all problems."""
-        from headrace.lakehouse.models import load_models
-        from headrace.lakehouse.query import Catalog
+        from headrace.lakehouse.catalog import load_catalog
 
-        problems: list[str] = []
-        streams = self._contracts(problems)
-        with_contract = [name for name in streams if self.config.stream(name).has_contract]
-        try:
-            models = load_models(self.config.paths.gold, with_contract)
-        except ContractError as error:
-            problems.append(error.message)
-        if problems:
-            raise ContractError("\n".join(problems))
-        return Catalog(self.lake, streams, models)
+        return load_catalog(self.config, self.lake)
 
     @cached_property
     def reading_catalog(self) -> Catalog:
         """As `catalog`, but a model that is wrong keeps nobody from reading what is built."""
-        from headrace.lakehouse.query import Catalog
+        from headrace.lakehouse.catalog import load_reading_catalog
 
-        try:
-            return self.catalog
-        except ContractError as error:
-            problems: list[str] = []
-            streams = self._contracts(problems)
-            if problems:
-                raise
-            log.warning("models_are_wrong", problems=error.message)
-            return Catalog(self.lake, streams, [])
-
-    def _contracts(self, problems: list[str]) -> dict[str, Contract | None]:
-        from headrace.lakehouse.contract import compile_contract
-
-        streams: dict[str, Contract | None] = {}
-        for name in self.config.stream_names:
-            rules = self.config.stream(name)
-            streams[name] = None
-            if rules.has_contract:
-                try:
-                    first_date = self.config.first_date(name)
-                    streams[name] = compile_contract(name, rules, first_date)
-                except ContractError as error:
-                    problems.append(error.message)
-        return streams
+        return load_reading_catalog(self.config, self.lake)
 
     def run(self, source: str | None = None, *, progress: PassProgress | None = None) -> PassReport:
         """One pass: take what is there, publish, land, refresh; returns what was done."""
@@ -98,9 +59,9 @@ class Project:
 
     def refresh(self) -> RefreshReport:
         """Bring silver and gold up to date with bronze."""
-        from headrace.cli.refresh import refresh
+        from headrace.lakehouse.refresh import refresh
 
-        return refresh(self)
+        return refresh(self.catalog, self.config.paths)
 
     def sql(self, query: str) -> pa.Table:
         """Rows of a SELECT over `bronze.*`, `silver.*`, `gold.*`, `quarantine.*`."""

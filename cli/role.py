@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -13,6 +15,13 @@ from headrace.config_file import load_config
 from headrace.errors import HeadraceError, UsageError
 from headrace.infra.role_process import Role, RoleChannel
 from headrace.logs import configure_logs
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
+    from headrace.role_http import Health
+
+log = structlog.get_logger("role")
 
 
 @contextmanager
@@ -34,6 +43,46 @@ def run_role(
             exit_code=error.exit_code,
         )
         raise
+
+
+@dataclass(frozen=True, slots=True)
+class HttpPlace:
+    """Where a role serves its HTTP port, as its options say."""
+
+    host: str
+    port: int
+    off: bool = False
+
+
+@contextmanager
+def serve_http(
+    role: Role,
+    place: HttpPlace,
+    *,
+    health: Callable[[], Health],
+    routes: Sequence[BaseRoute] = (),
+    before_metrics: Callable[[], None] = lambda: None,
+) -> Iterator[int | None]:
+    """Serve `/metrics`, `/healthz` and `routes` meanwhile; gives the port, None where it is off."""
+    if place.off:
+        yield None
+        return
+    from headrace.role_http import RoleHttp
+
+    http = RoleHttp(
+        role,
+        health=health,
+        routes=routes,
+        before_metrics=before_metrics,
+        host=place.host,
+        port=place.port,
+    )
+    port = http.start()
+    log.info("http_ready", host=place.host, port=port)
+    try:
+        yield port
+    finally:
+        http.stop()
 
 
 def bootstrap_of(config: Config, given: str | None) -> str:

@@ -125,8 +125,20 @@ class FileSource(_Section):
         "*.json",
     )
     settle: Annotated[
-        Seconds, Field(ge=0, description="a file unchanged for so long is complete")
+        Seconds,
+        Field(ge=0, description="a file unchanged for so long, or renamed into place, is complete"),
     ] = 2.0
+    watch: Annotated[
+        Literal["auto", "events", "polling"],
+        Field(
+            description="how `up` hears of new files: by the system's events, or by looking each"
+            " second; auto: events, and polling where they stay silent (network folders)"
+        ),
+    ] = "auto"
+    every: Annotated[
+        Seconds | None,
+        Field(ge=1, description="look on this schedule (Dagster's) instead of watching"),
+    ] = None
     format: Annotated[
         Literal["csv", "ndjson", "json"] | None, Field(description="found from name and content")
     ] = None
@@ -144,6 +156,34 @@ class ConsumeSection(_Section):
     session_timeout: Annotated[
         Seconds, Field(ge=1, description="a consumer silent for so long is taken for dead")
     ] = 10.0
+
+
+class ProduceSection(_Section):
+    """`[produce]`: the role that takes deliveries in, under `up`."""
+
+    scan_every: Annotated[
+        Seconds, Field(ge=1, description="look at every watched folder, whatever events said")
+    ] = 30.0
+    url: Annotated[
+        str | None,
+        Field(description="where other roles reach it, on other machines; else as `up` recorded"),
+    ] = None
+
+
+class OrchestrateSection(_Section):
+    """`[orchestrate]`: Dagster, under `up`."""
+
+    linger: Annotated[
+        Seconds,
+        Field(ge=0, description="a refresh run goes on with what comes for so long after it began"),
+    ] = 45.0
+    keep_runs: Annotated[Seconds, Field(ge=60, description="runs and their logs")] = 7 * 86_400.0
+    keep_ticks: Annotated[
+        Seconds, Field(ge=86_400, description="ticks of sensors and schedules, in whole days")
+    ] = 86_400.0
+    max_quarantined_share: Annotated[
+        float, Field(ge=0, le=1, description="of a date's records; above it its check fails")
+    ] = 0.05
 
 
 class SpoolSection(_Section):
@@ -167,7 +207,9 @@ class Settings(BaseSettings):
     lake: LakeSection = LakeSection()
     broker: BrokerSection = BrokerSection()
     sources: dict[str, FileSource] = {}
+    produce: ProduceSection = ProduceSection()
     consume: ConsumeSection = ConsumeSection()
+    orchestrate: OrchestrateSection = OrchestrateSection()
     spool: SpoolSection = SpoolSection()
 
     @field_validator("sources")

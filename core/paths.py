@@ -63,6 +63,16 @@ class ProjectPaths:
         return self.state / "services.json"
 
     @property
+    def prometheus(self) -> Path:
+        """Where the running roles serve metrics, in the form of Prometheus' `file_sd`."""
+        return self.state / "prometheus.json"
+
+    @property
+    def dagster(self) -> Path:
+        """Dagster's home: its settings, runs and logs."""
+        return self.state / "dagster"
+
+    @property
     def scratch(self) -> Path:
         """DuckDB's spill files and others that may be deleted at any time."""
         return self.state / "tmp"

@@ -21,7 +21,7 @@ from typing import Final, Literal
 
 import orjson
 
-Role = Literal["broker", "produce", "consume"]
+Role = Literal["supervisor", "broker", "produce", "consume", "orchestrate"]
 
 SUPERVISED_FLAG: Final = "--supervised"
 FINISH_LINE: Final = b"finish\n"

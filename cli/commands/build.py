@@ -26,8 +26,8 @@ def command(project: Path, plan: bool, from_: datetime | None, to: datetime | No
     """
     from headrace.cli.output import count
     from headrace.cli.project import open_project
-    from headrace.cli.refresh import refresh
     from headrace.errors import UsageError
+    from headrace.lakehouse.refresh import refresh
 
     opened = open_project(project)
     if not opened.catalog.contracts:
@@ -47,7 +47,7 @@ def command(project: Path, plan: bool, from_: datetime | None, to: datetime | No
         for model in opened.catalog.models:
             click.echo(f"gold.{model.name} (grain: {model.grain}): {which}")
         return
-    report = refresh(opened, dates=dates, rebuild=True)
+    report = refresh(opened.catalog, opened.config.paths, dates=dates, rebuild=True)
     for silver in report.silver:
         click.echo(
             f"silver.{silver.stream}: {count(len(silver.dates), 'event date')} rebuilt,"

@@ -10,7 +10,10 @@ import grimp
 import pytest
 
 # What no command may load before it is called, as each costs a good part of a second.
-HEAVY = {"aiokafka", "deltalake", "duckdb", "faststream", "kio", "pyarrow", "pydantic", "sqlglot"}
+HEAVY = {
+    *("aiokafka", "dagster", "deltalake", "duckdb", "faststream", "httpx", "kio"),
+    *("prometheus_client", "pyarrow", "pydantic", "sqlglot", "starlette", "uvicorn", "watchdog"),
+}
 LAZY_EXCEPTION = ("headrace", "headrace.cli.project")  # `headrace.Project`, imported when asked for
 
 

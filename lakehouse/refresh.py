@@ -6,14 +6,12 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
 
 from headrace.errors import ContractError
 from headrace.lakehouse.gold import GoldReport, refresh_gold
+from headrace.lakehouse.query import Catalog
 from headrace.lakehouse.silver import SilverReport, rebuild_silver, refresh_silver
-
-if TYPE_CHECKING:
-    from headrace.cli.project import Project
+from headrace.paths import ProjectPaths
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,8 @@ class RefreshReport:
 
 
 def refresh(
-    project: Project,
+    catalog: Catalog,
+    paths: ProjectPaths,
     *,
     dates: Collection[date | None] | None = None,
     rebuild: bool = False,
@@ -43,14 +42,13 @@ def refresh(
     Raises `ContractError`, `LakeError`.
     """
     began = time.perf_counter()
-    catalog, paths = project.catalog, project.config.paths
     silver = []
     for stream, contract in catalog.contracts.items():
         on_table(f"silver.{stream}")
-        report = refresh_silver(project.lake, contract, scratch=paths.scratch, locks=paths.locks)
+        report = refresh_silver(catalog.lake, contract, scratch=paths.scratch, locks=paths.locks)
         if rebuild:
             report = rebuild_silver(
-                project.lake, contract, dates, scratch=paths.scratch, locks=paths.locks
+                catalog.lake, contract, dates, scratch=paths.scratch, locks=paths.locks
             )
         silver.append(report)
     gold: list[GoldReport] = []
@@ -59,7 +57,7 @@ def refresh(
         on_table("gold")
         try:
             refresh_gold(
-                project.lake,
+                catalog.lake,
                 catalog.models,
                 catalog.contracts,
                 scratch=paths.scratch,
