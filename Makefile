@@ -40,7 +40,7 @@ lint: install  ## format, lint, types, imports, dependencies, dead code, spellin
 	  echo "--- $$check"; $(VENV)/bin/$$check || status=1; \
 	done; exit $$status
 
-parts:  ## the real parts that tests can use: Apache Kafka, an S3 server (into .parts)
+parts:  ## the real parts that tests can use: Apache Kafka, an S3 server, Prometheus, a browser, docker compose
 	@tests/install-parts
 
 bench: install  ## rows per second from file to gold and peak memory, on the whole retail set
