@@ -15,6 +15,7 @@ from headrace.config import Config
 from headrace.errors import HeadraceError
 from headrace.infra.ports import free_port
 from headrace.infra.restarts import RestartPolicy
+from headrace.infra.role_log import RoleLog
 from headrace.infra.role_process import Role, RoleMessage, RoleProcess
 from headrace.infra.services import Service, record_services
 from headrace.locks import process_lock
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from headrace.lakehouse.refresh import RefreshReport
 
 _TICK_SECONDS: Final = 0.2
+# In the order they are stopped.
+_ROLES: Final[tuple[Role, ...]] = ("produce", "consume", "broker")
 # Less than this is no room for one more segment, table file or transaction.
 _FULL_BYTES: Final = 1_000_000
 _MAKE_ROOM: Final = "make room there, then run again: it goes on from where it stopped"
@@ -131,6 +134,9 @@ class _Ingest:
         self._roles: dict[Role, RoleProcess] = {}
         self._errors: dict[int, dict[str, object]] = {}
         self._restarts: dict[Role, RestartPolicy] = {}
+        self._logs: dict[Role, RoleLog] = {
+            role: RoleLog(config.paths.logs / f"{role}.log") for role in _ROLES
+        }
         self._broker_port = config.settings.broker.port or free_port()
         self._broker_ready = False
         self._heard_at = time.monotonic()
@@ -155,7 +161,7 @@ class _Ingest:
                 self._handle_next()
             return self._produced
         finally:
-            for role in ("produce", "consume", "broker"):
+            for role in _ROLES:
                 process = self._roles.pop(role, None)
                 if process is not None:
                     process.stop()
@@ -176,7 +182,7 @@ class _Ingest:
             role,
             self._config.root,
             self._arguments(role),
-            log_file=self._config.paths.logs / f"{role}.log",
+            log=self._logs[role],
             messages=self._messages,
         )
         record_services(
@@ -238,7 +244,7 @@ class _Ingest:
         if delay is None:
             raise HeadraceError(
                 f"{role} keeps dying ({how}); what has landed is safe",
-                remedy=f"its log says why: {process.log_file}",
+                remedy=f"its log says why: {process.log.path}",
             )
         self._progress.notice(f"{role} died ({how}); starting it again")
         time.sleep(delay)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,36 @@ def process_lock(path: Path, *, what: str, timeout_seconds: float = 0.0) -> Iter
         yield
     finally:
         lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock at `path` now. Asking does not disturb others who ask.
+
+    Whoever takes the lock at that very moment finds it taken: it should wait an instant.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return False
+
+
+def holder_of(path: Path) -> int | None:
+    """The pid of who holds the lock at `path`; None where it is free, or not said yet."""
+    if not is_locked(path):
+        return None
+    try:
+        return int(path.with_suffix(".pid").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def _holder(path: Path) -> str:

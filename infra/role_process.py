@@ -2,29 +2,33 @@
 
 The child holds the read end of a pipe (its standard input). When the parent dies, however it dies,
 the pipe closes and the child ends at once: all roles are safe to kill. What a child has to say
-(ready, progress, its error) comes as one JSON object a line on its standard output; its logs go to
-a file.
+(ready, progress, its error) comes as one JSON object a line on its standard output; its logs come
+on its standard error and go to a file.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import IO, Final, Literal, Protocol
 
 import orjson
+
+from headrace.infra.role_log import RoleLog
 
 Role = Literal["supervisor", "broker", "produce", "consume", "orchestrate"]
 
 SUPERVISED_FLAG: Final = "--supervised"
 FINISH_LINE: Final = b"finish\n"
+# A pipe stays open where something it started in a session of its own outlives it.
+_LAST_WORDS_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,27 @@ class RoleMessage:
     data: dict[str, object]
 
 
-class RoleProcess:
-    """One running role; its messages go to the queue it was started with."""
+class Messages(Protocol):
+    """Where messages go: any queue."""
 
-    def __init__(self, role: Role, process: subprocess.Popen[bytes], log_file: Path) -> None:
+    def put(self, item: RoleMessage, /) -> None:
+        """Take one more."""
+
+
+class RoleProcess:
+    """One running role; its messages go to the queue it was started with.
+
+    Threads of this process copy what it says, and wait for its end: nothing here blocks it, and
+    what it may have started itself ends with it.
+    """
+
+    def __init__(self, role: Role, process: subprocess.Popen[bytes], log: RoleLog) -> None:
         self.role = role
-        self.log_file = log_file
+        self.log = log
         self._process = process
-        self._reader: threading.Thread | None = None
+        self._ended = threading.Event()
+        # The pid is ours until it has been waited for: no signal may be sent after that.
+        self._reaping = threading.Lock()
 
     @classmethod
     def start(
@@ -56,28 +73,30 @@ class RoleProcess:
         project: Path,
         arguments: Sequence[str],
         *,
-        log_file: Path,
-        messages: queue.Queue[RoleMessage],
+        log: RoleLog,
+        messages: Messages,
     ) -> RoleProcess:
-        """Start `headrace ROLE` on a project; `-P` keeps the user's own folders off the path."""
-        log_file.parent.mkdir(parents=True, exist_ok=True)
+        """Start `headrace ROLE` on a project (its absolute folder), which is where it works.
+
+        Neither that folder nor any other the user stands in is looked for modules: `-P` for the
+        role, the variable for what it starts. Raises `OSError` where the system has no room for
+        one more process.
+        """
         command = [sys.executable, "-P", "-m", "headrace.cli.main", role]
         command += ["--project", str(project), SUPERVISED_FLAG, *arguments]
-        with log_file.open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                # A Ctrl-C reaches the whole foreground group: the parent alone decides what it
-                # means, and stops the roles in order.
-                start_new_session=True,
-            )
-        child = cls(role, process, log_file)
-        child._reader = threading.Thread(
-            target=child._read, args=(messages,), name=f"{role}-messages", daemon=True
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=project,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            # A Ctrl-C reaches the whole foreground group: the parent alone decides what it
+            # means, and stops the roles in order.
+            start_new_session=True,
         )
-        child._reader.start()
+        child = cls(role, process, log)
+        child._listen(messages)
         return child
 
     @property
@@ -88,7 +107,7 @@ class RoleProcess:
     @property
     def running(self) -> bool:
         """Whether it has not ended yet."""
-        return self._process.poll() is None
+        return not self._ended.is_set()
 
     def finish(self) -> None:
         """Ask it to end when it has nothing left to do."""
@@ -99,23 +118,48 @@ class RoleProcess:
         except BrokenPipeError:
             pass  # it has ended already; its exit says how
 
+    def terminate(self) -> None:
+        """Ask it to end in order, now."""
+        self._signal(signal.SIGTERM)
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Whether it has ended, at the latest after so long."""
+        return self._ended.wait(max(timeout_seconds, 0.0))
+
+    def kill(self) -> None:
+        """End it at once, and return when it has ended."""
+        self._signal(signal.SIGKILL)
+        self._ended.wait()
+
     def stop(self, timeout_seconds: float = 10.0) -> None:
         """End it: SIGTERM, and SIGKILL where that takes longer than the time given."""
-        if self.running:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(timeout_seconds)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        if self._reader is not None:
-            self._reader.join()
+        self.terminate()
+        if not self.wait(timeout_seconds):
+            self.kill()
 
-    def _read(self, messages: queue.Queue[RoleMessage]) -> None:
+    def _signal(self, number: signal.Signals) -> None:
+        with self._reaping:
+            if self._process.returncode is None:
+                os.kill(self.pid, number)
+
+    def _listen(self, messages: Messages) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as lines:
+        assert self._process.stderr is not None
+        readers = [
+            self._thread("messages", self._read, self._process.stdout, messages),
+            self._thread("log", self.log.copy, self._process.stderr),
+        ]
+        self._thread("end", self._await_end, readers, messages)
+
+    def _thread(self, what: str, work: Callable[..., None], *arguments: object) -> threading.Thread:
+        thread = threading.Thread(
+            target=work, args=arguments, name=f"{self.role}-{what}", daemon=True
+        )
+        thread.start()
+        return thread
+
+    def _read(self, pipe: IO[bytes], messages: Messages) -> None:
+        with pipe as lines:
             for line in lines:
                 try:
                     data = orjson.loads(line)
@@ -123,7 +167,24 @@ class RoleProcess:
                 except (orjson.JSONDecodeError, KeyError, AttributeError, TypeError):
                     continue  # something printed by a library: not for us
                 messages.put(RoleMessage(self.role, self.pid, kind, data))
-        code = self._process.wait()
+
+    def _await_end(self, readers: Sequence[threading.Thread], messages: Messages) -> None:
+        if hasattr(os, "waitid"):  # not on macOS before Python 3.13
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._process.wait()
+        with self._reaping:
+            # What it started is in its process group, whose number nobody else can get before it
+            # has been waited for. Nothing may be left of it when the role is started again.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            code = self._process.wait()
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+        for reader in readers:
+            reader.join(_LAST_WORDS_SECONDS)
+        self._ended.set()
         messages.put(RoleMessage(self.role, self.pid, "exit", {"code": code}))
 
 

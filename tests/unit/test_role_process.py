@@ -16,8 +16,14 @@ import pytest
 from headrace.errors import ProjectLockedError
 from headrace.infra.ports import free_port
 from headrace.infra.restarts import RestartPolicy
+from headrace.infra.role_log import RoleLog
 from headrace.infra.role_process import RoleMessage, RoleProcess
-from headrace.infra.services import Service, record_services, running_services
+from headrace.infra.services import (
+    Service,
+    record_services,
+    recorded_services,
+    running_services,
+)
 from headrace.locks import process_lock
 
 WAIT_SECONDS = 30.0
@@ -49,7 +55,7 @@ def wait_until_gone(pid: int) -> None:
 def test_a_broker_says_its_port_and_stops_on_request(project: Path) -> None:
     messages: queue.Queue[RoleMessage] = queue.Queue()
     broker = RoleProcess.start(
-        "broker", project, [], log_file=project / "broker.log", messages=messages
+        "broker", project, [], log=RoleLog(project / "broker.log"), messages=messages
     )
     try:
         assert int(str(next_of(messages, "ready").data["port"])) > 0
@@ -62,7 +68,7 @@ def test_a_roles_error_reaches_the_parent(project: Path) -> None:
     (project / "headrace.toml").write_text("[project]\nnmae = 1\n")
     messages: queue.Queue[RoleMessage] = queue.Queue()
     role = RoleProcess.start(
-        "broker", project, [], log_file=project / "broker.log", messages=messages
+        "broker", project, [], log=RoleLog(project / "broker.log"), messages=messages
     )
     try:
         assert "nmae" in str(next_of(messages, "error").data["message"])
@@ -75,10 +81,11 @@ def test_a_role_ends_with_its_parent_however_that_dies(project: Path) -> None:
     program = f"""
 import queue, time
 from pathlib import Path
+from headrace.infra.role_log import RoleLog
 from headrace.infra.role_process import RoleProcess
 messages = queue.Queue()
 project = Path({str(project)!r})
-role = RoleProcess.start("broker", project, [], log_file=project / "l", messages=messages)
+role = RoleProcess.start("broker", project, [], log=RoleLog(project / "l"), messages=messages)
 while messages.get().kind != "ready":
     pass
 print(role.pid, flush=True)
@@ -99,7 +106,7 @@ time.sleep(600)
 def test_restarts_back_off_and_are_given_up() -> None:
     policy = RestartPolicy(limit=3, window_seconds=60, first_delay_seconds=1)
     assert [policy.delay_after_death(t) for t in (0, 1, 2, 3)] == [1, 2, 4, None]
-    assert policy.delay_after_death(100) == 1
+    assert policy.delay_after_death(100, healthy_seconds=60) == 1
 
 
 def test_a_lock_says_who_holds_it(tmp_path: Path) -> None:
@@ -116,15 +123,23 @@ def test_a_lock_says_who_holds_it(tmp_path: Path) -> None:
 
 def test_only_living_services_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "services.json"
-    assert running_services(path) == []
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    record_services(
-        path, [Service("broker", os.getpid(), 9092), Service("produce", ended.pid, None)]
-    )
-    assert [service.role for service in running_services(path)] == ["broker"]
-    path.write_text("not json")
+    with process_lock(tmp_path / "locks" / "run.lock", what="`headrace run`"):
+        assert running_services(path) == []
+        record_services(
+            path, [Service("broker", os.getpid(), 9092), Service("produce", ended.pid, None)]
+        )
+        assert [service.role for service in running_services(path)] == ["broker"]
+        path.write_text("not json")
+        assert running_services(path) == []
+
+
+def test_what_a_killed_supervisor_recorded_is_not_shown_as_running(tmp_path: Path) -> None:
+    path = tmp_path / "services.json"
+    record_services(path, [Service("broker", os.getpid(), 9092)])
     assert running_services(path) == []
+    assert [service.role for service in recorded_services(path)] == ["broker"]
 
 
 def test_a_free_port_can_be_bound_and_is_no_clients_own() -> None:
