@@ -43,12 +43,14 @@ class Connection:
         handlers: Mapping[int, Handler],
         call: Call,
         max_request_bytes: int,
+        requests: dict[int, int],
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._handlers = handlers
         self._call = call
         self._max_request_bytes = max_request_bytes
+        self._requests = requests
         self._pending: asyncio.Queue[_Pending] = asyncio.Queue(_MOST_IN_FLIGHT)
 
     async def serve(self) -> None:
@@ -77,6 +79,7 @@ class Connection:
                 return
             head, request = read_request(frame)
             del frame
+            self._requests[head.api_key] += 1
             call = replace(self._call, version=head.version, client_id=head.client_id)
             newest = newest_shape(head.api_key, head.version, request)
             # Tasks start in the order they were made, so appends keep the order of requests; only

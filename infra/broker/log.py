@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("broker")
 _APPEND_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+# Who was refused tries again much sooner; who has gone away proves nothing any more.
+_TROUBLE_SECONDS: Final = 60.0
 
 
 class LogWriteError(Exception):
@@ -52,6 +54,7 @@ class PartitionLog:
         self._inode = -1
         self._rolled_fds: list[int] = []
         self._broken: str | None = None
+        self._refused: tuple[float, str] | None = None
         recovered = recover_segments(folder, settings.index_interval_bytes)
         self._segments = recovered.segments
         self.producers: ProducerStates = recovered.producers
@@ -70,6 +73,19 @@ class PartitionLog:
     def next_offset(self) -> int:
         """The offset the next record gets."""
         return self._segments[-1].next_offset
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its segments."""
+        return sum(segment.size for segment in self._segments)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it takes no records, as far as the last minute's appends tell."""
+        if self._broken is None and self._refused is not None:
+            refused_at, reason = self._refused
+            return reason if time.monotonic() - refused_at < _TROUBLE_SECONDS else None
+        return self._broken
 
     @property
     def max_timestamp(self) -> int:
@@ -108,6 +124,7 @@ class PartitionLog:
             self._roll_back(segment.size, reason)
             raise LogWriteError(reason)
         self.check_in_place()
+        self._refused = None
         segment.add(header, base_offset)
         self.appended_bytes += len(records)
         self.producers.record(header, base_offset, time.time())
@@ -229,6 +246,7 @@ class PartitionLog:
         except OSError as error:
             if not closed.path.exists():
                 raise _lost(closed.path, "is gone") from error
+            self._refused = (time.monotonic(), str(error))
             raise LogWriteError(str(error)) from error
 
     def _begin_segment(self, base: int) -> Segment:
@@ -252,6 +270,7 @@ class PartitionLog:
         self._inode = os.fstat(fd).st_ino
 
     def _roll_back(self, size: int, reason: str) -> None:
+        self._refused = (time.monotonic(), reason)
         try:
             os.ftruncate(self._fd, size)
         except OSError as error:

@@ -24,9 +24,9 @@ from headrace.infra.broker.offsets_api import OffsetsApi
 from headrace.infra.broker.produce_api import ProduceApi
 from headrace.infra.broker.producer_ids import ProducerIds
 from headrace.infra.broker.settings import BrokerSettings
-from headrace.infra.broker.topics import Topics
+from headrace.infra.broker.topics import Topic, Topics
 from headrace.infra.broker.topics_api import TopicsApi
-from headrace.infra.broker.wire import ProtocolError
+from headrace.infra.broker.wire import APIS, ProtocolError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,9 +40,11 @@ _ANY_HOST = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 (to recognise them, n
 class BrokerServer:
     """A single-node Kafka broker over `data_dir`; an async context manager.
 
-    `port` 0 takes a free one; `port` and `bootstrap_servers` say which once it is entered. Entering
-    raises BrokerAlreadyRunningError, BrokerFormatError or BrokerStartError (the port is taken, the
-    folder can't be written).
+    `port` 0 takes a free one; `port` and `bootstrap_servers` say which once it is entered.
+    `requests` counts what was asked since the start, by API key.
+
+    Entering raises BrokerAlreadyRunningError, BrokerFormatError or BrokerStartError (the port is
+    taken, the folder can't be written).
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class BrokerServer:
         self.settings = settings or BrokerSettings()
         self.host = host
         self.port = port
+        self.requests = dict.fromkeys(APIS, 0)
         self._folder = DataFolder(data_dir)
         self._topics = Topics(self._folder.topics, self.settings)
         self._offsets = GroupOffsets(self._folder.offsets)
@@ -86,6 +89,21 @@ class BrokerServer:
     def bootstrap_servers(self) -> str:
         """What clients connect to, as host:port."""
         return f"{self._advertised_host(self.host)}:{self._advertised_port}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its data is."""
+        return self._folder.path
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
+
+    @property
+    def topics(self) -> list[Topic]:
+        """The topics as of now; from any thread."""
+        return self._topics.all()
 
     @property
     def cluster_id(self) -> str:
@@ -175,7 +193,7 @@ class BrokerServer:
             peer, here = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
             call = Call(-1, "", peer[0], self._advertised_host(here[0]), self._advertised_port)
             limit = self.settings.max_request_bytes
-            await Connection(reader, writer, self._handlers, call, limit).serve()
+            await Connection(reader, writer, self._handlers, call, limit, self.requests).serve()
         except ProtocolError as error:
             _log.warning("connection closed", peer=peer[0], reason=str(error))
         except asyncio.CancelledError:

@@ -22,17 +22,17 @@ async def serve_broker(
     host: str = "127.0.0.1",
     port: int = 0,
     settings: BrokerSettings | None = None,
-    on_ready: Callable[[int], None] | None = None,
+    on_ready: Callable[[BrokerServer], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
-    """Serve until `stop` is set; `on_ready` gets the port once clients can connect.
+    """Serve until `stop` is set; `on_ready` gets the broker once clients can connect.
 
     Raises BrokerError when the broker can't start or can't go on.
     """
     stop = stop or asyncio.Event()
     async with BrokerServer(data_dir, host=host, port=port, settings=settings) as server:
         if on_ready is not None:
-            on_ready(server.port)
+            on_ready(server)
         stopping = asyncio.create_task(stop.wait())
         failing = asyncio.create_task(server.wait_failed())
         try:
@@ -51,7 +51,7 @@ def run_broker(
     host: str = "127.0.0.1",
     port: int = 0,
     settings: BrokerSettings | None = None,
-    on_ready: Callable[[int], None] | None = None,
+    on_ready: Callable[[BrokerServer], None] | None = None,
 ) -> None:
     """Serve in this process until SIGTERM or SIGINT, on uvloop where there is one.
 

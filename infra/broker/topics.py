@@ -57,6 +57,10 @@ class Topics:
     def __iter__(self) -> Iterator[Topic]:
         return iter(self._topics.values())
 
+    def all(self) -> list[Topic]:
+        """The topics as of now; may be asked for by a thread that does not own them."""
+        return list(self._topics.values())  # one step of the interpreter
+
     def open(self) -> list[str]:
         """Open every topic's logs; finish creations and removals that a crash cut short.
 

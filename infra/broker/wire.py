@@ -52,9 +52,10 @@ DESCRIBE_CLUSTER: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One request type, and the versions in which it is taken."""
+    """One request type as Kafka names it, and the versions in which it is taken."""
 
     key: int
+    name: str
     oldest: int
     newest: int
     advertised_oldest: int
@@ -64,34 +65,37 @@ class Api:
         return self.oldest <= version <= self.newest
 
 
-def _offer(key: int, oldest: int, newest: int, advertised_oldest: int | None = None) -> Api:
-    return Api(key, oldest, newest, oldest if advertised_oldest is None else advertised_oldest)
+def _offer(
+    key: int, name: str, oldest: int, newest: int, advertised_oldest: int | None = None
+) -> Api:
+    advertised = oldest if advertised_oldest is None else advertised_oldest
+    return Api(key, name, oldest, newest, advertised)
 
 
 APIS: Final[dict[int, Api]] = {
     api.key: api
     for api in (
         # With 3 as the oldest, older librdkafka sends everything uncompressed (KAFKA-18659).
-        _offer(PRODUCE, 3, 12, advertised_oldest=0),
-        _offer(FETCH, 4, 12),
-        _offer(LIST_OFFSETS, 1, 9),
-        _offer(METADATA, 0, 13),
-        _offer(OFFSET_COMMIT, 2, 9),
-        _offer(OFFSET_FETCH, 1, 9),
-        _offer(FIND_COORDINATOR, 0, 6),
-        _offer(JOIN_GROUP, 0, 9),
-        _offer(HEARTBEAT, 0, 4),
-        _offer(LEAVE_GROUP, 0, 5),
-        _offer(SYNC_GROUP, 0, 5),
-        _offer(DESCRIBE_GROUPS, 0, 6),
-        _offer(LIST_GROUPS, 0, 5),
-        _offer(API_VERSIONS, 0, 4),
-        _offer(CREATE_TOPICS, 2, 7),
-        _offer(DELETE_TOPICS, 1, 6),
-        _offer(INIT_PRODUCER_ID, 0, 5),
-        _offer(DESCRIBE_CONFIGS, 1, 4),
-        _offer(DELETE_GROUPS, 0, 2),
-        _offer(DESCRIBE_CLUSTER, 0, 2),
+        _offer(PRODUCE, "Produce", 3, 12, advertised_oldest=0),
+        _offer(FETCH, "Fetch", 4, 12),
+        _offer(LIST_OFFSETS, "ListOffsets", 1, 9),
+        _offer(METADATA, "Metadata", 0, 13),
+        _offer(OFFSET_COMMIT, "OffsetCommit", 2, 9),
+        _offer(OFFSET_FETCH, "OffsetFetch", 1, 9),
+        _offer(FIND_COORDINATOR, "FindCoordinator", 0, 6),
+        _offer(JOIN_GROUP, "JoinGroup", 0, 9),
+        _offer(HEARTBEAT, "Heartbeat", 0, 4),
+        _offer(LEAVE_GROUP, "LeaveGroup", 0, 5),
+        _offer(SYNC_GROUP, "SyncGroup", 0, 5),
+        _offer(DESCRIBE_GROUPS, "DescribeGroups", 0, 6),
+        _offer(LIST_GROUPS, "ListGroups", 0, 5),
+        _offer(API_VERSIONS, "ApiVersions", 0, 4),
+        _offer(CREATE_TOPICS, "CreateTopics", 2, 7),
+        _offer(DELETE_TOPICS, "DeleteTopics", 1, 6),
+        _offer(INIT_PRODUCER_ID, "InitProducerId", 0, 5),
+        _offer(DESCRIBE_CONFIGS, "DescribeConfigs", 1, 4),
+        _offer(DELETE_GROUPS, "DeleteGroups", 0, 2),
+        _offer(DESCRIBE_CLUSTER, "DescribeCluster", 0, 2),
     )
 }
 

@@ -42,7 +42,7 @@ try:
         Path(sys.argv[1]),
         port=int(sys.argv[2]),
         settings=settings,
-        on_ready=lambda port: print("ready", port, flush=True),
+        on_ready=lambda server: print("ready", server.port, flush=True),
     )
 except HeadraceError as error:
     sys.exit(f"{type(error).__name__}: {error}")
