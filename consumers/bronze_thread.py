@@ -51,8 +51,12 @@ class BronzeThread:
         self._executor.shutdown(wait=False)
 
 
-async def patiently(what: str, work: Callable[[], Awaitable[T]]) -> T:
-    """Try again a few times where the lake fails. Raises the last `LakeError`."""
+async def patiently(
+    what: str,
+    work: Callable[[], Awaitable[T]],
+    on_failure: Callable[[str, str], None] = lambda _what, _error: None,
+) -> T:
+    """Try again a few times where the lake fails, and tell of each. Raises the last `LakeError`."""
     failures = refusals = 0
     while True:
         try:
@@ -63,6 +67,7 @@ async def patiently(what: str, work: Callable[[], Awaitable[T]]) -> T:
             else:
                 failures += 1
             log.warning("commit_failed", stream=what, error=error.message)
+            on_failure(what, error.message)
             if failures >= _MAX_LAKE_FAILURES or refusals >= _MAX_REFUSALS:
                 raise
             await asyncio.sleep(RETRY_SECONDS * (failures + refusals))

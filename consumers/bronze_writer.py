@@ -14,6 +14,7 @@ from enum import Enum
 import pyarrow as pa
 
 from headrace.consumers.batch import Part, Selection, delivery_ids, select_new
+from headrace.consumers.commit_report import latest_event_time
 from headrace.consumers.landed import Landed
 from headrace.consumers.restores import RestoreSearch
 from headrace.lakehouse.bronze import (
@@ -102,6 +103,13 @@ class BronzeWriter:
                 return set()
             latest = self._restores.latest(table, min(known.values()))
             return {p for p, version in known.items() if version < latest}
+
+    def latest_event_time(self) -> datetime | None:
+        """The latest event time in the table, as its files' statistics have it."""
+        files = self._opened().files()
+        if "max.event_time" not in files.column_names:
+            return None
+        return latest_event_time(files["max.event_time"], datetime.now(UTC))
 
     @property
     def has_unseen_commits(self) -> bool:

@@ -10,6 +10,7 @@ import structlog
 from headrace.consumers.batch import BatchLimits, Buffer, Part
 from headrace.consumers.bronze_writer import BronzeWriter
 from headrace.consumers.chunk import ChunkDecoder
+from headrace.consumers.figures import StreamFigures
 from headrace.consumers.lane import Lane, Phase
 from headrace.stream import Stream
 
@@ -30,6 +31,7 @@ class Intake:
         self.writer = writer
         self.buffer = Buffer(limits)
         self.lanes: dict[int, Lane] = {}
+        self.figures = StreamFigures(name)
         self._stream = stream
         self._decoders: dict[int, ChunkDecoder] = {}
 
@@ -87,6 +89,7 @@ class Intake:
             if lane is None or lane.epoch != part.epoch or lane.phase is Phase.SEEKING:
                 continue  # revoked or in doubt since: its records will be read again
             if lane.position is None or not part.continues(lane.position):
+                self.figures.conflict()
                 self.doubt(part.partition, f"{part.start} does not continue {lane.position}")
                 continue
             kept.append(part)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 from aiokafka import TopicPartition
@@ -16,6 +16,8 @@ from aiokafka import TopicPartition
 from headrace.consumers.batch import Part, Selection
 from headrace.consumers.bronze_thread import RETRY_SECONDS, BronzeThread, patiently
 from headrace.consumers.bronze_writer import Move, Standing, standing
+from headrace.consumers.commit_report import CommitReport, data_bytes, latest_event_time
+from headrace.consumers.health import ConsumeHealth
 from headrace.consumers.intake import Intake
 from headrace.consumers.lane import Lane
 from headrace.consumers.log_identity import LogView, Verdict, judge, lost_records
@@ -27,23 +29,6 @@ from headrace.lakehouse.bronze import TopicPosition
 log = structlog.get_logger("consume")
 
 
-@dataclass(frozen=True, slots=True)
-class CommitReport:
-    """One commit to a stream's bronze.
-
-    `records` were read for it, `rows` of them were new; `positions` are by topic partition.
-    `lost_records` were taken by the topic's retention before they could be read.
-    """
-
-    stream: str
-    version: int
-    records: int
-    rows: int
-    seconds: float
-    positions: Mapping[int, TopicPosition]
-    lost_records: int = 0
-
-
 class Landing:
     """Finds lanes their place and brings batches into bronze."""
 
@@ -53,27 +38,34 @@ class Landing:
         reader: LogReader,
         thread: BronzeThread,
         on_commit: Callable[[CommitReport], None],
+        health: ConsumeHealth,
     ) -> None:
         self._seat = seat
         self._reader = reader
         self._on_commit = on_commit
         self._thread = thread
+        self._health = health
 
     async def find_place(self, intake: Intake) -> None:
         """Seek each lane that asks for it to the table's position, if its log still is the same."""
-        await patiently(intake.name, lambda: self._find_place(intake))
+        with self._health.writing(intake.name):
+            await patiently(
+                intake.name, lambda: self._find_place(intake), self._health.write_failed
+            )
 
     async def flush(self, intake: Intake) -> None:
         """Bring the open batch into bronze; what does not continue it is dropped and sought."""
+        closed_at = time.monotonic()
         parts = intake.buffer.take()
 
         async def commit() -> bool:
             nonlocal parts
             parts = intake.current(parts)
-            return not parts or await self._commit(intake, parts)
+            return not parts or await self._commit(intake, parts, closed_at)
 
-        while not await patiently(intake.name, commit):
-            pass
+        with self._health.writing(intake.name):
+            while not await patiently(intake.name, commit, self._health.write_failed):
+                pass
 
     # Finding a topic partition's place
 
@@ -138,9 +130,8 @@ class Landing:
 
     # Committing a batch
 
-    async def _commit(self, intake: Intake, parts: Sequence[Part]) -> bool:
+    async def _commit(self, intake: Intake, parts: Sequence[Part], closed_at: float) -> bool:
         """One try; False where some of the batch was dropped, or the broker did not answer."""
-        began = time.monotonic()
         # What is known of deliveries is older than the RESTORE.
         if intake.writer.has_unseen_commits and await self._look_for_restores(intake):
             return False
@@ -164,8 +155,7 @@ class Landing:
             lane.position = moves[p].after
         if intake.writer.has_unseen_commits:
             await self._look_for_restores(intake)
-        positions = {p: move.after for p, move in moves.items()}
-        self._report(intake, version, parts, selection, positions, began)
+        self._report(intake, version, parts, selection, closed_at)
         return True
 
     async def _is_same_log(self, intake: Intake, parts: Sequence[Part]) -> bool:
@@ -206,6 +196,8 @@ class Landing:
         for p, where in standings.items():
             if where is Standing.MOVED and intake.lanes.get(p) is lanes[p]:
                 intake.doubt(p, "another consumer was there first")
+        if Standing.MOVED in standings.values():
+            intake.figures.conflict()
         if all(where is Standing.DONE for where in standings.values()):
             return intake.writer.version
         return None
@@ -216,10 +208,9 @@ class Landing:
         version: int,
         parts: Sequence[Part],
         selection: Selection,
-        positions: Mapping[int, TopicPosition],
-        began: float,
+        closed_at: float,
     ) -> None:
-        positions = {}
+        positions: dict[int, TopicPosition] = {}
         for part in parts:
             position = (
                 intake.lanes[part.partition].position if part.partition in intake.lanes else None
@@ -229,11 +220,22 @@ class Landing:
         self._seat.tell_offsets(
             {TopicPartition(intake.topic, p): at.next_offset for p, at in positions.items()}
         )
-        records = sum(part.rows for part in parts)
-        rows = int(selection.table.num_rows)
-        seconds = time.monotonic() - began
-        log.info("landed", stream=intake.name, version=version, records=records, rows=rows)
-        self._on_commit(CommitReport(intake.name, version, records, rows, seconds, positions))
+        table = selection.table
+        report = CommitReport(
+            stream=intake.name,
+            version=version,
+            records=sum(part.rows for part in parts),
+            rows=int(table.num_rows),
+            seconds=time.monotonic() - closed_at,
+            positions=positions,
+            data_bytes=data_bytes(table),
+            latest_event_time=latest_event_time(table["event_time"], datetime.now(UTC)),
+        )
+        log.info(
+            "landed", stream=intake.name, version=version, records=report.records, rows=report.rows
+        )
+        intake.figures.committed(report)
+        self._on_commit(report)
 
 
 def _move(lane: Lane, part: Part) -> Move:

@@ -18,9 +18,12 @@ from headrace.config import Config
 from headrace.consumers.batch import BatchLimits
 from headrace.consumers.bronze_thread import RETRY_SECONDS, BronzeThread
 from headrace.consumers.bronze_writer import BronzeWriter
+from headrace.consumers.commit_report import CommitReport
 from headrace.consumers.departed import dismiss_departed, member_name
+from headrace.consumers.health import ConsumeHealth
 from headrace.consumers.intake import Intake
-from headrace.consumers.landing import CommitReport, Landing
+from headrace.consumers.lag import LagWatch
+from headrace.consumers.landing import Landing
 from headrace.consumers.log_ends import has_read_all
 from headrace.consumers.log_reader import LogReader
 from headrace.consumers.membership import GroupSeat, Records, group_of
@@ -49,8 +52,12 @@ async def consume(
     stop: asyncio.Event,
     stop_when_idle: asyncio.Event | bool = False,
     on_commit: Callable[[CommitReport], None] | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+    health: ConsumeHealth | None = None,
 ) -> None:
     """Land the project's streams in bronze until `stop` is set.
+
+    `on_ready` is called once the consumer group is joined; `health` is told how it goes.
 
     With `stop_when_idle` (from the start, or from when the event is set) it also ends once every
     topic partition has been read to its end. On the way out what is buffered is committed (within
@@ -60,17 +67,35 @@ async def consume(
     be reached for 30 s at the start, or does not answer for 60 s when it is needed; nothing is
     lost by either.
     """
-    if not config.stream_names:
-        return
     if isinstance(stop_when_idle, bool):
         wanted, stop_when_idle = stop_when_idle, asyncio.Event()
         if wanted:
             stop_when_idle.set()
+    health = health or ConsumeHealth()
+    if not config.stream_names:
+        health.idle()
+        on_ready()
+        await _first_of(stop, stop_when_idle)
+        return
     with member_name(_members_folder(config)) as name:
         service = _ConsumeService(
-            config, bootstrap_servers, name, on_commit or (lambda _report: None)
+            config,
+            bootstrap_servers,
+            name,
+            on_commit or (lambda _report: None),
+            on_ready,
+            health,
         )
         await service.run(stop, stop_when_idle)
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def _members_folder(config: Config) -> Path:
@@ -86,6 +111,8 @@ class _ConsumeService:
         bootstrap_servers: str,
         name: str,
         on_commit: Callable[[CommitReport], None],
+        on_ready: Callable[[], None],
+        health: ConsumeHealth,
     ) -> None:
         self._config = config
         self._bootstrap_servers = bootstrap_servers
@@ -103,7 +130,10 @@ class _ConsumeService:
         self._reader = LogReader(bootstrap_servers)
         self._seat = GroupSeat(config, bootstrap_servers, name, self, self._fail)
         self._thread = BronzeThread()
-        self._landing = Landing(self._seat, self._reader, self._thread, on_commit)
+        self._landing = Landing(self._seat, self._reader, self._thread, on_commit, health)
+        self._lag = LagWatch(bootstrap_servers, self._intakes.values(), health)
+        self._on_ready: Callable[[], None] | None = on_ready
+        self._health = health
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._closing = False
@@ -121,6 +151,10 @@ class _ConsumeService:
         for tp in partitions:
             self._intakes[tp.topic].assigned(tp.partition)
         self._wake.set()
+        if self._on_ready is not None:
+            self._health.joined()
+            self._on_ready()
+            self._on_ready = None
 
     async def revoked(self, partitions: Iterable[TopicPartition]) -> None:
         """Topic partitions pass to others; a commit under way is let finish first."""
@@ -201,8 +235,10 @@ class _ConsumeService:
                 )
                 for intake in self._intakes.values():
                     await self._thread.run(intake.writer.open)
+                    intake.figures.reached(await self._thread.run(intake.writer.latest_event_time))
                 # Joining waits for an assignment, which the worker below has to take up.
                 tasks.append(asyncio.create_task(self._seat.guard(self._seat.join())))
+                tasks.append(asyncio.create_task(self._seat.guard(self._lag.watch())))
                 await self._work(stop, stop_when_idle)
                 self._close()
                 if self._deadline.when() is None:  # idle: what came since is little

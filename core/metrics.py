@@ -177,7 +177,7 @@ LAG_RECORDS: Final = _gauge(
 WATERMARK: Final = _gauge(
     "consume",
     "headrace_watermark_timestamp_seconds",
-    "The latest event time committed to bronze since the role started (Unix time).",
+    "The latest event time in bronze that is at most a day ahead (Unix time); 0: there is none.",
     ["stream"],
 )
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli.options import bootstrap_option, role_options
+from headrace.cli.options import bootstrap_option, http_options, role_options
 
 if TYPE_CHECKING:
     from headrace.consumers.service import CommitReport
     from headrace.infra.role_process import RoleChannel
+    from headrace.role_http import Health
 
 
 @click.command(
@@ -22,21 +23,28 @@ if TYPE_CHECKING:
 )
 @click.option("--stop-when-idle", is_flag=True, help="End when all that is there has landed.")
 @bootstrap_option
+@http_options
 @role_options
 def command(
     project: Path,
     stop_when_idle: bool,
     bootstrap_servers: str | None,
+    http_host: str,
+    http_port: int,
+    no_http: bool,
     verbose: bool,
     supervised: bool,
 ) -> None:
     """Write every event of the project's topics to bronze, each once, until told to stop."""
-    from headrace.cli.role import bootstrap_of, run_role
+    from headrace.cli.role import HttpPlace, bootstrap_of, run_role, serve_http
 
     with run_role("consume", project, verbose=verbose, supervised=supervised) as (config, channel):
         address = bootstrap_of(config, bootstrap_servers)
+        from headrace.consumers.health import ConsumeHealth
 
-        async def serve() -> None:
+        health = ConsumeHealth()
+
+        async def serve(served_port: int | None) -> None:
             from headrace.consumers.service import consume
 
             stop = asyncio.Event()
@@ -53,9 +61,22 @@ def command(
                 stop=stop,
                 stop_when_idle=idle,
                 on_commit=lambda report: _say_commit(channel, report),
+                on_ready=lambda: channel.say("ready", port=served_port, http_port=served_port),
+                health=health,
             )
 
-        asyncio.run(serve())
+        with serve_http(
+            "consume",
+            HttpPlace(http_host, http_port, no_http),
+            health=lambda: _health(health.trouble()),
+        ) as served_port:
+            asyncio.run(serve(served_port))
+
+
+def _health(trouble: str | None) -> Health:
+    from headrace.role_http import Health
+
+    return Health(trouble is None, trouble)
 
 
 def _say_commit(channel: RoleChannel, report: CommitReport) -> None:

@@ -14,8 +14,10 @@ from headrace.consumers.batch import BatchLimits, Part, Selection
 from headrace.consumers.bronze_thread import BronzeThread
 from headrace.consumers.bronze_writer import BronzeWriter, Move, Standing, standing
 from headrace.consumers.chunk import hash_of
+from headrace.consumers.commit_report import CommitReport
+from headrace.consumers.health import ConsumeHealth
 from headrace.consumers.intake import Intake
-from headrace.consumers.landing import CommitReport, Landing
+from headrace.consumers.landing import Landing
 from headrace.consumers.lane import Phase
 from headrace.consumers.log_identity import LogView
 from headrace.consumers.log_reader import LogReader
@@ -70,7 +72,9 @@ class Bench:
         self.reader = ToldReader()
         self.seat = RecordedSeat()
         self.reports: list[CommitReport] = []
-        self.landing = Landing(self.seat, self.reader, BronzeThread(), self.reports.append)
+        self.landing = Landing(
+            self.seat, self.reader, BronzeThread(), self.reports.append, ConsumeHealth()
+        )
         writer = BronzeWriter(lake, "sales", TOPIC)
         self.intake = Intake("sales", TOPIC, Stream(), BatchLimits(100, 10**9, 1.0), writer)
 
