@@ -16,6 +16,8 @@ COMMANDS: Final = {
     "init": ("init", "Make a new project, or a copy of a shipped example."),
     "demo": ("demo", "See it work: shop exports to daily revenue, on real data."),
     "run": ("run", "One pass: take what is there, through to gold, and end."),
+    "up": ("up", "Start everything in the background, and keep it running."),
+    "down": ("down", "Stop what `up` started."),
     "query": ("query", "SQL over bronze.*, silver.*, gold.* and quarantine.*."),
     "deliveries": ("deliveries", "What arrived, when, and where it stands."),
     "quarantine": ("quarantine", "Records that break their contract, and why."),

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 from headrace.config import Config
 from headrace.errors import HeadraceError
 from headrace.infra.ports import free_port
+from headrace.infra.project_lock import RUN, project_lock
 from headrace.infra.restarts import RestartPolicy
 from headrace.infra.role_log import RoleLog
 from headrace.infra.role_process import Role, RoleMessage, RoleProcess
 from headrace.infra.services import Service, record_services
-from headrace.locks import process_lock
 
 if TYPE_CHECKING:
     from headrace.cli.project import Project
@@ -115,7 +115,7 @@ def run_one_pass(
     watcher = NoProgress() if progress is None else progress
     began = time.monotonic()
     config = project.config
-    with process_lock(config.paths.locks / "run.lock", what="`headrace run` on this project"):
+    with project_lock(config.paths, RUN):
         _ = project.catalog  # contracts and models are checked before anything starts
         roles = _Ingest(config, source, watcher)
         produced = roles.run()

@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +17,17 @@ from headrace.errors import LakeError, ProjectLockedError
 FOREVER: Final = -1.0
 
 
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """The process that holds a lock, and `what` it does in a person's words."""
+
+    pid: int
+    what: str
+
+
 @contextmanager
 def process_lock(path: Path, *, what: str, timeout_seconds: float = 0.0) -> Iterator[None]:
-    """Hold the lock at `path`; a file beside it says the holder's pid.
+    """Hold the lock at `path`; a file beside it says the holder's pid, and what it is.
 
     Raises `ProjectLockedError` naming the holder where it is not free within the time.
     """
@@ -29,7 +38,7 @@ def process_lock(path: Path, *, what: str, timeout_seconds: float = 0.0) -> Iter
         lock.acquire()
     except Timeout:
         raise ProjectLockedError(
-            f"{what} is at work already ({_holder(holder)})",
+            f"{what} is at work already ({_named(_read_holder(holder))})",
             remedy="wait until it has ended, or stop it",
         ) from None
     except OSError as error:
@@ -39,7 +48,7 @@ def process_lock(path: Path, *, what: str, timeout_seconds: float = 0.0) -> Iter
         ) from error
     try:
         with suppress(OSError):  # a full disk: the pid is only for people
-            holder.write_text(str(os.getpid()), encoding="ascii")
+            holder.write_text(f"{os.getpid()}\n{what}\n", encoding="utf-8")
         yield
     finally:
         lock.release()
@@ -65,18 +74,18 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def holder_of(path: Path) -> int | None:
-    """The pid of who holds the lock at `path`; None where it is free, or not said yet."""
-    if not is_locked(path):
-        return None
+def lock_holder(path: Path) -> LockHolder | None:
+    """Who holds the lock at `path`; None where it is free, or not said yet."""
+    return _read_holder(path.with_suffix(".pid")) if is_locked(path) else None
+
+
+def _read_holder(path: Path) -> LockHolder | None:
     try:
-        return int(path.with_suffix(".pid").read_text(encoding="ascii"))
+        pid, _, what = path.read_text(encoding="utf-8").partition("\n")
+        return LockHolder(int(pid), what.strip())
     except (OSError, ValueError):
         return None
 
 
-def _holder(path: Path) -> str:
-    try:
-        return f"pid {int(path.read_text(encoding='ascii'))}"
-    except (OSError, ValueError):
-        return "pid unknown"
+def _named(holder: LockHolder | None) -> str:
+    return "pid unknown" if holder is None else f"pid {holder.pid}"

@@ -7,7 +7,10 @@ import logging
 import os
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final, TextIO
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _MAX_BYTES: Final = 10_000_000
 _KEPT_FILES: Final = 5
@@ -48,22 +51,30 @@ class RoleLog:
                 self.write(line)
 
 
-class RoleLogStream(io.TextIOBase):
-    """A role log as the text stream that log handlers write to, a message at a time."""
+def text_stream(log: RoleLog) -> TextIO:
+    """A role log as the stream that log handlers write to, a message at a time."""
+    return io.TextIOWrapper(
+        _Lines(log), encoding="utf-8", errors="backslashreplace", write_through=True
+    )
 
+
+class _Lines(io.RawIOBase):
     def __init__(self, log: RoleLog) -> None:
         super().__init__()
         self._log = log
 
+    @property
+    def name(self) -> str:
+        return str(self._log.path)
+
     def writable(self) -> bool:
-        """It is."""
         return True
 
-    def write(self, text: str) -> int:
-        """Add the lines of one message."""
-        for line in text.splitlines():
-            self._log.write(line.encode(errors="replace"))
-        return len(text)
+    def write(self, message: Buffer) -> int:
+        content = bytes(message)
+        for line in content.splitlines():
+            self._log.write(line)
+        return len(content)
 
 
 class _LineHandler(RotatingFileHandler):

@@ -1,0 +1,146 @@
+"""What `headrace up` does before the supervisor is there, and what it says when all is ready."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+import click
+
+from headrace.cli.output import count
+from headrace.cli.supervisor_start import (
+    FOREGROUND,
+    Started,
+    start_in_background,
+    supervisor_command,
+)
+from headrace.config import Config
+from headrace.errors import ProjectLockedError, UsageError
+from headrace.infra.ports import can_listen
+from headrace.infra.project_lock import at_work, locked_by
+from headrace.infra.services import Service
+from headrace.infra.supervisor_stop import await_orphans
+
+if TYPE_CHECKING:
+    from headrace.cli.project import Project
+
+_PATIENCE_SECONDS: Final = 60.0
+_PORTS_TO_OFFER: Final = 100
+
+
+def start_up(project: Path, page_port: int, *, foreground: bool) -> int:
+    """Check everything, start the supervisor, say where things are; returns the exit code.
+
+    Raises `HeadraceError` where nothing was started.
+    """
+    from headrace.cli.project import open_project
+
+    opened = open_project(project)
+    config = opened.config
+    _check(opened, page_port)
+    if foreground:
+        sys.stdout.flush()
+        command = supervisor_command(config.root, page_port, FOREGROUND)
+        os.execv(command[0], command)  # noqa: S606 (no shell)
+    log_file = config.paths.logs / "supervisor.log"
+    with _waiting() as waiting:
+        started = start_in_background(
+            config.root,
+            page_port,
+            log_file=log_file,
+            patience_seconds=_PATIENCE_SECONDS,
+            on_services=waiting.show,
+        )
+    if started.missing:
+        _say_missing(started, log_file)
+        return 1
+    _say_ready(config, page_port, started)
+    return 0
+
+
+def _check(project: Project, page_port: int) -> None:
+    holder = at_work(project.config.paths)
+    if holder is not None:
+        raise locked_by(holder)
+    _ = project.catalog  # contracts and models are checked before anything starts
+    left = await_orphans(project.config.paths)
+    if left:
+        named = ", ".join(f"{service.role} (pid {service.pid})" for service in left)
+        raise ProjectLockedError(
+            f"what an earlier `headrace up` started has not ended: {named}",
+            remedy="end it with `headrace down`, then start again",
+        )
+    if not can_listen(page_port):
+        raise UsageError(
+            f"port {page_port} is in use, and the page needs one",
+            remedy=f"choose another: headrace up --port {_next_port(page_port)}",
+        )
+
+
+def _next_port(port: int) -> int:
+    for other in range(port + 1, min(port + _PORTS_TO_OFFER, 65_536)):
+        if can_listen(other):
+            return other
+    return port + 1
+
+
+class _Waiting(Protocol):
+    def show(self, services: Sequence[Service]) -> None:
+        """What is waited for."""
+
+
+class _Quiet:
+    def show(self, services: Sequence[Service]) -> None:
+        """Nothing: nobody looks."""
+
+
+class _Spinner:
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.status = Console(stderr=True).status("starting")
+
+    def show(self, services: Sequence[Service]) -> None:
+        """The names of those that are not ready."""
+        names = [service.role for service in services if service.state != "running"]
+        if names:
+            self.status.update(f"waiting for {', '.join(names)}")
+
+
+@contextmanager
+def _waiting() -> Iterator[_Waiting]:
+    """A line that moves where a person looks at it."""
+    if not sys.stderr.isatty():
+        yield _Quiet()
+        return
+    spinner = _Spinner()
+    with spinner.status:
+        yield spinner
+
+
+def _say_ready(config: Config, page_port: int, started: Started) -> None:
+    click.echo(
+        f"{config.name} is up: {count(len(started.services), 'service')} in {started.seconds:.1f} s"
+    )
+    lines = {
+        "page": f"http://127.0.0.1:{page_port}",
+        "metrics": f"{config.paths.prometheus} (for Prometheus' file_sd_configs)",
+    }
+    folders = sorted({source.path for source in config.settings.sources.values()})
+    if folders:
+        lines["watched"] = ", ".join(folders)
+    for name, text in lines.items():
+        click.echo(f"  {name:<8} {text}")
+    click.echo("next: headrace status; headrace logs -f; headrace down", err=True)
+
+
+def _say_missing(started: Started, log_file: Path) -> None:
+    click.echo("not everything is up yet; it goes on trying in the background:", err=True)
+    for service in started.missing:
+        reason = f": {service.reason}" if service.reason else ""
+        click.echo(f"  {service.role} is {service.state}{reason}", err=True)
+    click.echo(f"  -> headrace status; headrace logs; its own log is {log_file}", err=True)
