@@ -33,8 +33,8 @@ class LagWatch:
         """Look until cancelled."""
         async with LogReader(self._bootstrap_servers, patience_seconds=math.inf) as reader:
             while True:
+                await asyncio.sleep(_LOOK_SECONDS)  # a pass of a second needs no look
                 await self._look(reader)
-                await asyncio.sleep(_LOOK_SECONDS)
 
     async def _look(self, reader: LogReader) -> None:
         ours = [TopicPartition(intake.topic, p) for intake in self._intakes for p in intake.lanes]

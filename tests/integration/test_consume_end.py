@@ -125,7 +125,9 @@ async def test_a_broker_that_is_gone_for_good_ends_it(
 ) -> None:
     init = LogReader.__init__
     monkeypatch.setattr(
-        LogReader, "__init__", lambda self, servers: init(self, servers, patience_seconds=1.0)
+        LogReader,
+        "__init__",
+        lambda self, servers, patience_seconds=1.0: init(self, servers, patience_seconds),
     )
     idle = asyncio.Event()
     async with BrokerServer(tmp_path / "broker") as broker:
