@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "quarantine": ("quarantine", "Records that break their contract, and why."),
     "verify": ("verify", "Prove that every record is in the lake once."),
     "status": ("status", "What runs, how much there is, how fresh it is."),
+    "logs": ("logs", "What the services say."),
     "build": ("build", "Rebuild silver and gold partitions."),
     "sources": ("sources", "Try a source without publishing."),
     "contract": ("contract", "Propose a contract from data."),

@@ -39,7 +39,7 @@ def start_up(project: Path, page_port: int, *, foreground: bool) -> int:
     """
     from headrace.cli.project import open_project
 
-    opened = open_project(project)
+    opened = open_project(project, stop_in_order=True)
     config = opened.config
     _check(opened, page_port)
     if foreground:
@@ -47,14 +47,18 @@ def start_up(project: Path, page_port: int, *, foreground: bool) -> int:
         command = supervisor_command(config.root, page_port, FOREGROUND)
         os.execv(command[0], command)  # noqa: S606 (no shell)
     log_file = config.paths.logs / "supervisor.log"
-    with _waiting() as waiting:
-        started = start_in_background(
-            config.root,
-            page_port,
-            log_file=log_file,
-            patience_seconds=_PATIENCE_SECONDS,
-            on_services=waiting.show,
-        )
+    try:
+        with _waiting() as waiting:
+            started = start_in_background(
+                config.root,
+                page_port,
+                log_file=log_file,
+                patience_seconds=_PATIENCE_SECONDS,
+                on_services=waiting.show,
+            )
+    except KeyboardInterrupt:
+        click.echo("it goes on starting in the background: headrace status; headrace down")
+        raise
     if started.missing:
         _say_missing(started, log_file)
         return 1

@@ -22,17 +22,23 @@ from headrace.stream import Stream
 _NOT_IN_LAKE_URI: Final = frozenset("[]%")
 
 
-def load_config(root: Path) -> Config:
-    """Read and check the whole project at `root`; every problem found is in the one error.
-
-    Raises `UsageError` where there is no project, `ConfigError` where it is wrong.
-    """
+def project_paths(root: Path) -> ProjectPaths:
+    """Where the project at `root` keeps what. Raises `UsageError` where there is no project."""
     paths = ProjectPaths(root.resolve())
     if not paths.config.is_file():
         raise UsageError(
             f"no headrace project in {root}: there is no headrace.toml",
             remedy="make one with `headrace init`, or name its folder with --project DIR",
         )
+    return paths
+
+
+def load_config(root: Path) -> Config:
+    """Read and check the whole project at `root`; every problem found is in the one error.
+
+    Raises `UsageError` where there is no project, `ConfigError` where it is wrong.
+    """
+    paths = project_paths(root)
     problems: list[str] = []
     with _environment(root / ".env") as environment:
         settings = _load_settings(paths.config, environment, problems)

@@ -11,7 +11,7 @@ from pathlib import Path
 from headrace.infra.services import replace_json
 
 
-def scrape_targets(project: str, http_ports: Mapping[str, int]) -> list[dict[str, object]]:
+def scrape_targets(http_ports: Mapping[str, int], *, project: str) -> list[dict[str, object]]:
     """One entry a role, labelled with the project and the role."""
     return [
         {"targets": [f"127.0.0.1:{port}"], "labels": {"project": project, "role": role}}
@@ -19,6 +19,6 @@ def scrape_targets(project: str, http_ports: Mapping[str, int]) -> list[dict[str
     ]
 
 
-def record_targets(path: Path, project: str, http_ports: Mapping[str, int]) -> None:
+def record_targets(path: Path, http_ports: Mapping[str, int], *, project: str = "") -> None:
     """Replace the file; an empty list when nothing runs, so that nothing is scraped."""
-    replace_json(path, scrape_targets(project, http_ports))
+    replace_json(path, scrape_targets(http_ports, project=project))

@@ -16,6 +16,7 @@ _MAX_BYTES: Final = 10_000_000
 _KEPT_FILES: Final = 5
 # A line without an end, such as a progress bar's, is cut here rather than held in memory.
 _LONGEST_LINE_BYTES: Final = 1_000_000
+_LAST_WORDS_BYTES: Final = 300
 _STANDARD_ERROR: Final = 2
 
 
@@ -36,6 +37,7 @@ class RoleLog:
         standard_error: bool = False,
     ) -> None:
         self.path = path
+        self.last_words = ""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._handler = _LineHandler(path, max_bytes, kept_files, standard_error=standard_error)
 
@@ -45,10 +47,16 @@ class RoleLog:
         self._handler.handle(logging.makeLogRecord({"msg": text}))
 
     def copy(self, lines: IO[bytes]) -> None:
-        """Add all lines of a pipe, until its other end is closed."""
+        """Add all lines of a pipe, until its other end is closed.
+
+        `last_words` is then the last of them that is no log line: a crash's error, mostly.
+        """
+        self.last_words = ""
         with lines:
             while line := lines.readline(_LONGEST_LINE_BYTES):
                 self.write(line)
+                if not line.startswith(b"{") and not line.isspace():
+                    self.last_words = line[:_LAST_WORDS_BYTES].decode(errors="replace").strip()
 
 
 def text_stream(log: RoleLog) -> TextIO:

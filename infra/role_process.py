@@ -35,7 +35,8 @@ _LAST_WORDS_SECONDS: Final = 2.0
 class RoleMessage:
     """What a role said: `kind` is `ready`, `progress`, `commit`, `done`, `error` or `exit`.
 
-    `exit` is said for it when it ended; `data["code"]` is its exit code, negative for a signal.
+    `exit` is said for it when it ended: `data["code"]` is its exit code, negative for a signal, and
+    `data["last_words"]` the end of its log where that is a crash's.
     """
 
     role: Role
@@ -185,7 +186,8 @@ class RoleProcess:
         for reader in readers:
             reader.join(_LAST_WORDS_SECONDS)
         self._ended.set()
-        messages.put(RoleMessage(self.role, self.pid, "exit", {"code": code}))
+        words = {"code": code, "last_words": self.log.last_words}
+        messages.put(RoleMessage(self.role, self.pid, "exit", words))
 
 
 class RoleChannel:

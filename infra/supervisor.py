@@ -176,7 +176,7 @@ class Supervisor:
 
     def _record_targets(self, http_ports: dict[str, int]) -> None:
         try:
-            record_targets(self._config.paths.prometheus, self._config.name, http_ports)
+            record_targets(self._config.paths.prometheus, http_ports, project=self._config.name)
         except OSError as error:
             log.warning("targets_not_recorded", error=str(error))
 

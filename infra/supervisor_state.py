@@ -88,7 +88,8 @@ class SupervisorState:
         elif message.kind == "error":
             one.told = str(message.data.get("message"))
         elif message.kind == "exit":
-            self._ended(one, int(str(message.data["code"])), now)
+            how = _how(int(str(message.data["code"])), str(message.data.get("last_words", "")))
+            self._ended(one, how, now)
 
     def stop(self) -> None:
         """From now on nothing is started."""
@@ -131,11 +132,11 @@ class SupervisorState:
     def _may_start(self, one: _Supervised) -> bool:
         return not self._stopping and (self._broker_was_ready or one.plan.role == "broker")
 
-    def _ended(self, one: _Supervised, code: int, now: float) -> None:
+    def _ended(self, one: _Supervised, how: str, now: float) -> None:
         if self._stopping:
             del self._roles[one.plan.role]
             return
-        self._died(one, one.told or _how(code), now)
+        self._died(one, one.told or how, now)
 
     def _died(self, one: _Supervised, reason: str, now: float) -> None:
         healthy_seconds = 0.0 if one.ready_at is None else now - one.ready_at
@@ -145,9 +146,9 @@ class SupervisorState:
         one.start_at, one.reason = now + delay, reason
 
 
-def _how(code: int) -> str:
+def _how(code: int, last_words: str) -> str:
     if code >= 0:
-        return f"ended with exit code {code}"
+        return f"ended with exit code {code}" + (f": {last_words}" if last_words else "")
     try:
         return f"killed by {signal.Signals(-code).name}"
     except ValueError:

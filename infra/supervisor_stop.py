@@ -35,7 +35,6 @@ class Stopped:
 
 def stop_supervisor(
     paths: ProjectPaths,
-    project: str,
     *,
     on_services: Callable[[Sequence[Service]], None] = lambda _: None,
     patience_seconds: float = _PATIENCE_SECONDS,
@@ -74,7 +73,7 @@ def stop_supervisor(
         )
     if at_work(paths) is None:
         record_services(paths.services, [])
-        record_targets(paths.prometheus, project, {})
+        record_targets(paths.prometheus, {})
     ended = tuple(service.role for service in recorded) if holder or killed else ()
     return Stopped(ended, tuple(killed), time.monotonic() - began)
 

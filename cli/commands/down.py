@@ -24,17 +24,17 @@ def command(project: Path) -> None:
     What they had in hand is committed first, or taken up again by the next `headrace up`. Where
     nothing runs there is nothing to do.
     """
-    from headrace.config_file import load_config
+    from headrace.config_file import project_paths
     from headrace.infra.supervisor_stop import stop_supervisor
 
-    config = load_config(project)
+    paths = project_paths(project)  # and no more: a mistake in its config must not keep it up
     with _progress() as show:
-        stopped = stop_supervisor(config.paths, config.name, on_services=show)
+        stopped = stop_supervisor(paths, on_services=show)
     if not stopped.services:
         click.echo("nothing is running")
         return
     roles = [role for role in stopped.services if role != "supervisor"]
-    click.echo(f"{config.name} is down: {', '.join(roles)} stopped in {stopped.seconds:.1f} s")
+    click.echo(f"stopped {', '.join(roles)} in {stopped.seconds:.1f} s; nothing is left running")
     if stopped.killed:
         click.echo(
             f"{', '.join(stopped.killed)} did not end in time and had to be killed; nothing is"

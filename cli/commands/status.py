@@ -22,13 +22,13 @@ def command(project: Path, as_json: bool) -> None:
     """
     from headrace.cli.output import cell, print_json, print_table
     from headrace.cli.project import open_project
-    from headrace.infra.services import running_services
+    from headrace.infra.services import services_at_work
     from headrace.lakehouse.freshness import stream_freshness
     from headrace.producers.delivery import ACCEPTED_STATES, DeliveryState
     from headrace.producers.ledger import list_deliveries
 
     opened = open_project(project)
-    services = running_services(opened.config.paths.services)
+    services = services_at_work(opened.config.paths.services)
     outstanding: dict[str, int] = {}
     for delivery in list_deliveries(opened.config.paths.ledger):
         if delivery.state in ACCEPTED_STATES and delivery.state != DeliveryState.LANDED:
@@ -55,13 +55,24 @@ def command(project: Path, as_json: bool) -> None:
         return
     if services:
         print_table(
-            ["role", "pid", "port", "state"],
-            [(service.role, service.pid, service.port, service.state) for service in services],
-            right=frozenset({1, 2}),
+            ["role", "pid", "port", "metrics", "state", "restarts", "last reason"],
+            [
+                (
+                    service.role,
+                    service.pid,
+                    service.port,
+                    service.http_port,
+                    service.state,
+                    service.restarts or None,
+                    service.reason,
+                )
+                for service in services
+            ],
+            right=frozenset({1, 2, 3, 5}),
         )
         click.echo()
     else:
-        click.echo("no roles are running\n")
+        click.echo("nothing is running: headrace up\n")
     shown = ("stream", "bronze_rows", "silver_rows", "quarantine_rows", "lag", "freshness_seconds")
     print_table(
         ["stream", "bronze", "silver", "quarantine", "lag", "last landed"],
@@ -78,7 +89,7 @@ def command(project: Path, as_json: bool) -> None:
         right=frozenset(range(1, 5)),
     )
     for row in streams:
-        if row["silver_is_fresh"] is False:
+        if row["silver_is_fresh"] is False and not services:
             click.echo(f"silver.{cell(row['stream'])} is behind bronze: headrace run")
         if row["silver_is_fresh"] is None:
             click.echo(f"{row['stream']} has no contract: headrace contract infer {row['stream']}")
