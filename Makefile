@@ -21,10 +21,10 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
   --no-header --no-annotate $(UPGRADE)
 PACKAGE_FOLDERS := core cli consumers examples infra lakehouse orchestration producers
 
-.PHONY: help install demo test lint parts bench docs lock clean FORCE
+.PHONY: help install demo test lint parts bench bench-drops docs lock clean FORCE
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
 install: $(STAMPS)/package $(STAMPS)/dev  ## .venv with headrace (editable) and what its development needs
 
@@ -45,6 +45,9 @@ parts:  ## the real parts that tests can use: Apache Kafka, an S3 server, Promet
 
 bench: install  ## rows per second from file to gold and peak memory, on the whole retail set
 	@$(PY) -P benchmarks/retail.py
+
+bench-drops: install  ## under `up`: seconds from a dropped file to gold, CPU and memory at rest
+	@$(PY) -P benchmarks/drops.py
 
 docs: install  ## docs/reference from the code
 	@$(PY) -P docs/generate.py

@@ -1,0 +1,127 @@
+"""A real Prometheus follows a project under `up`, as docs/how-to/metrics.md says."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from parts.processes import wait_until
+from parts.prometheus import PrometheusServer, prometheus_server, promtool
+from support.cli_project import CliProject
+from support.retail_project import new_retail_project
+from support.source_ids import expected_ids
+from support.up_project import ROLES, drop, http_port, running, service_records, wait_for_value
+
+SECONDS = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    project: CliProject
+    prometheus: PrometheusServer
+    files: list[Path]
+    records: int
+
+    def settles_at(self, expression: str, value: float) -> None:
+        """The series gets to this value, scrape by scrape."""
+        wait_until(
+            lambda: self.prometheus.value(expression) == value,
+            seconds=SECONDS,
+            what=f"{expression} = {value}, now {self.prometheus.query(expression)}",
+        )
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Watched]:
+    """The example's six files dropped into a project that runs, with a Prometheus beside it."""
+    folder = tmp_path_factory.mktemp("watched")
+    project = new_retail_project(folder / "shop")
+    shipped = repository / "infra" / "prometheus"
+    config = (shipped / "prometheus.yml").read_text().replace("_interval: 10s", "_interval: 1s")
+    (project.root / "prometheus.yml").write_text(config)
+    shutil.copy(shipped / "rules.yml", project.root)
+    staged = [
+        Path(shutil.copy(path, folder))
+        for path in sorted((repository / "examples" / "retail" / "inbox").glob("*.csv"))
+    ]
+    with (
+        running(project),
+        prometheus_server(folder / "prometheus", project.root / "prometheus.yml") as prometheus,
+    ):
+        files = [drop(path, project.root / "inbox") for path in staged]
+        records = expected_ids(files).total()
+        wait_for_value(project, "SELECT count(*) FROM silver.sales", records, seconds=SECONDS)
+        yield Watched(project, prometheus, files, records)
+
+
+def test_every_role_is_scraped(watched: Watched) -> None:
+    def all_up() -> bool:
+        return [target.health for target in watched.prometheus.targets()] == ["up"] * len(ROLES)
+
+    wait_until(all_up, seconds=SECONDS, what=f"all up: {watched.prometheus.targets()}")
+    labels = {(t.labels["project"], t.labels["role"]) for t in watched.prometheus.targets()}
+    assert labels == {("shop", role) for role in ROLES}
+
+
+def test_what_went_through_is_counted_at_each_stage(watched: Watched) -> None:
+    files, records = len(watched.files), watched.records
+    size = sum(path.stat().st_size for path in watched.files)
+    for expression, value in (
+        ('headrace_deliveries{source="sales", state="landed"}', files),
+        ('headrace_deliveries_received_total{source="sales", outcome="new"}', files),
+        ('headrace_received_bytes_total{source="sales"}', size),
+        ('headrace_published_records_total{source="sales"}', records),
+        ('headrace_bronze_records_total{stream="sales"}', records),
+        ('headrace_lag_records{stream="sales"}', 0),
+        ('headrace_judged_records_total{stream="sales", verdict="ok"}', records),
+        ('headrace_silver_versions_behind{stream="sales"}', 0),
+        ('headrace_table_rows{layer="bronze", table="sales"}', records),
+        ('headrace_table_rows{layer="silver", table="sales"}', records),
+    ):
+        watched.settles_at(expression, value)
+
+
+def test_each_delivery_is_timed_to_bronze_and_to_gold(watched: Watched) -> None:
+    for name in ("headrace_arrival_to_bronze_seconds", "headrace_arrival_to_gold_seconds"):
+        watched.settles_at(f'{name}_count{{stream="sales"}}', len(watched.files))
+        total = watched.prometheus.value(f'{name}_sum{{stream="sales"}}')
+        assert total is not None
+        assert 0 < total < len(watched.files) * SECONDS
+
+
+def test_the_supervisor_says_that_all_roles_are_up(watched: Watched) -> None:
+    watched.settles_at("sum(headrace_role_up)", len(ROLES) - 1)
+    watched.settles_at("sum(headrace_role_restarts_total)", 0)
+
+
+def test_no_alert_fires(watched: Watched) -> None:
+    assert watched.prometheus.query('ALERTS{alertstate="firing"}') == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_promtool_finds_nothing_wrong_with_a_roles_metrics(watched: Watched, role: str) -> None:
+    with urlopen(f"http://127.0.0.1:{http_port(watched.project, role)}/metrics") as answer:
+        served = answer.read()
+    assert b"headrace_build_info{" in served
+    assert f'role="{role}"'.encode() in served
+    assert promtool("check", "metrics", given=served) == ""
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_says_that_it_is_well(watched: Watched, role: str) -> None:
+    with urlopen(f"http://127.0.0.1:{http_port(watched.project, role)}/healthz") as answer:
+        assert answer.status == 200
+
+
+def test_a_project_that_is_down_has_no_targets(watched: Watched) -> None:
+    """Last in this file: it ends what the others watch."""
+    watched.project.call("down")
+    assert service_records(watched.project) == {}
+    wait_until(
+        lambda: watched.prometheus.targets() == [], seconds=SECONDS, what="no targets are left"
+    )

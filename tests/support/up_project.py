@@ -1,0 +1,87 @@
+"""A project under `headrace up`: started, asked, and surely stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from headrace.cli.project import Project
+from parts.processes import free_port, wait_until
+from support.cli_project import CliProject
+
+ROLES = ("supervisor", "broker", "produce", "consume", "orchestrate")
+
+
+def service_records(project: CliProject) -> dict[str, dict[str, object]]:
+    """What the supervisor has recorded, by role."""
+    try:
+        records = json.loads((project.root / ".headrace" / "services.json").read_bytes())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return {record["role"]: record for record in records}
+
+
+def http_port(project: CliProject, role: str) -> int:
+    """Where this role serves its metrics."""
+    port = service_records(project)[role]["http_port"]
+    assert isinstance(port, int)
+    return port
+
+
+@contextmanager
+def running(project: CliProject) -> Iterator[int]:
+    """The project is up until the block ends, however it ends; gives the page's port."""
+    page = free_port()
+    try:
+        project.call("up", "--port", str(page))
+        yield page
+    finally:
+        put_down(project)
+
+
+def put_down(project: CliProject) -> None:
+    """`down`; what is still there after it is killed, and fails the test."""
+    project.call("down", expect=None)
+    left = processes_of(project.root)
+    for process in left:
+        os.kill(process.pid, signal.SIGKILL)
+    assert not left, f"down has left {[process.cmdline() for process in left]}"
+
+
+def drop(source: Path, inbox: Path) -> Path:
+    """Rename a file into a watched folder (both on one file system)."""
+    return source.rename(inbox / source.name)
+
+
+def processes_of(root: Path) -> list[psutil.Process]:
+    """Everything that runs for the project at `root`: by its arguments, folder or environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            told = [*process.cmdline(), process.cwd(), *process.environ().values()]
+        except (psutil.Error, OSError):
+            continue
+        if process.pid != os.getpid() and any(str(root) in text for text in told):
+            found.append(process)
+    return found
+
+
+def wait_for_value(project: CliProject, sql: str, expected: object, *, seconds: float) -> None:
+    """Until a query gives just this value, as an outside reader sees it."""
+    reader = Project(project.root)
+    last: list[object] = [None]
+
+    def is_there() -> bool:
+        last[0] = reader.sql(sql).column(0)[0].as_py()
+        return last[0] == expected
+
+    try:
+        wait_until(is_there, seconds=seconds, what=f"{sql} = {expected}")
+    except TimeoutError as error:
+        raise AssertionError(f"{error}; it was {last[0]}") from error
