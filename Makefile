@@ -24,7 +24,7 @@ PACKAGE_FOLDERS := core cli consumers examples infra lakehouse orchestration pro
 .PHONY: help install demo test lint parts bench bench-drops docs lock clean FORCE
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
 install: $(STAMPS)/package $(STAMPS)/dev  ## .venv with headrace (editable) and what its development needs
 
