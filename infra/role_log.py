@@ -80,7 +80,7 @@ class _Lines(io.RawIOBase):
 
     def write(self, message: Buffer) -> int:
         content = bytes(message)
-        for line in content.splitlines():
+        for line in filter(None, content.splitlines()):
             self._log.write(line)
         return len(content)
 

@@ -88,10 +88,8 @@ class RoleLogReader:
 
     def _next_file(self) -> IO[bytes] | None:
         """The file that was begun after the one at hand, if there is one."""
-        if self._file is None:
-            return _open(self._path)
-        ours = os.fstat(self._file.fileno()).st_ino
-        newer: Path | None = None
+        ours = None if self._file is None else os.fstat(self._file.fileno()).st_ino
+        newer: Path | None = None  # the oldest, where none was there before
         for path in self._files():
             try:
                 if path.stat().st_ino == ours:
