@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from parts.processes import wait_until
+from parts.processes import wait_for
 from parts.prometheus import PrometheusServer, prometheus_server, promtool
 from support.cli_project import CliProject
 from support.retail_project import new_retail_project
@@ -29,11 +29,7 @@ class Watched:
 
     def settles_at(self, expression: str, value: float) -> None:
         """The series gets to this value, scrape by scrape."""
-        wait_until(
-            lambda: self.prometheus.value(expression) == value,
-            seconds=SECONDS,
-            what=f"{expression} = {value}, now {self.prometheus.query(expression)}",
-        )
+        wait_for(lambda: self.prometheus.value(expression), value, seconds=SECONDS, what=expression)
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +56,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Itera
 
 
 def test_every_role_is_scraped(watched: Watched) -> None:
-    def all_up() -> bool:
-        return [target.health for target in watched.prometheus.targets()] == ["up"] * len(ROLES)
+    def state() -> list[tuple[str, str]]:
+        return [(target.health, target.last_error) for target in watched.prometheus.targets()]
 
-    wait_until(all_up, seconds=SECONDS, what=f"all up: {watched.prometheus.targets()}")
+    wait_for(state, [("up", "")] * len(ROLES), seconds=SECONDS, what="targets")
     labels = {(t.labels["project"], t.labels["role"]) for t in watched.prometheus.targets()}
     assert labels == {("shop", role) for role in ROLES}
 
@@ -122,6 +118,4 @@ def test_a_project_that_is_down_has_no_targets(watched: Watched) -> None:
     """Last in this file: it ends what the others watch."""
     watched.project.call("down")
     assert service_records(watched.project) == {}
-    wait_until(
-        lambda: watched.prometheus.targets() == [], seconds=SECONDS, what="no targets are left"
-    )
+    wait_for(watched.prometheus.targets, [], seconds=SECONDS, what="targets")

@@ -29,6 +29,17 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> N
         time.sleep(_POLL_SECONDS)
 
 
+def wait_for(ask: Callable[[], object], expected: object, *, seconds: float, what: str) -> None:
+    """Poll until the answer is the expected one; raises AssertionError that says the last one."""
+    last = ask()
+    deadline = time.monotonic() + seconds
+    while last != expected:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: {last}, not {expected}, after {seconds:g} s")
+        time.sleep(_POLL_SECONDS)
+        last = ask()
+
+
 def accepts_connections(port: int) -> bool:
     """Whether something listens on this port of 127.0.0.1."""
     with socket.socket() as probe:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from headrace.cli.project import Project
-from parts.processes import free_port, wait_until
+from parts.processes import free_port, wait_for
 from support.cli_project import CliProject
 
 ROLES = ("supervisor", "broker", "produce", "consume", "orchestrate")
@@ -75,13 +75,9 @@ def processes_of(root: Path) -> list[psutil.Process]:
 def wait_for_value(project: CliProject, sql: str, expected: object, *, seconds: float) -> None:
     """Until a query gives just this value, as an outside reader sees it."""
     reader = Project(project.root)
-    last: list[object] = [None]
 
-    def is_there() -> bool:
-        last[0] = reader.sql(sql).column(0)[0].as_py()
-        return last[0] == expected
+    def value() -> object:
+        found: object = reader.sql(sql).column(0)[0].as_py()
+        return found
 
-    try:
-        wait_until(is_there, seconds=seconds, what=f"{sql} = {expected}")
-    except TimeoutError as error:
-        raise AssertionError(f"{error}; it was {last[0]}") from error
+    wait_for(value, expected, seconds=seconds, what=sql)
