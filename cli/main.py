@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "broker": ("broker", "Role: the embedded broker, in the foreground."),
     "produce": ("produce", "Role: deliveries to topics."),
     "consume": ("consume", "Role: topics to bronze."),
+    "orchestrate": ("orchestrate", "Role: silver and gold kept fresh, and Dagster's page."),
 }
 
 

@@ -10,9 +10,10 @@ import re
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -192,6 +193,15 @@ class SpoolSection(_Section):
     keep: Annotated[Seconds, Field(ge=0, description="after a delivery has landed")] = 30 * 86_400.0
 
 
+class _SettingsOfSections(EnvSettingsSource):
+    """`HEADRACE_<SECTION>__<KEY>` alone: HEADRACE_PROJECT is a folder, no section as JSON."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """No value for a section as a whole; those of its keys are added to it."""
+        _, key, is_complex = super().get_field_value(field, field_name)
+        return None, key, is_complex
+
+
 class Settings(BaseSettings):
     """A whole `headrace.toml` with its overrides."""
 
@@ -244,7 +254,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment first, then what the file said (given as init arguments)."""
-        return EnvSettingsSource(settings_cls), init_settings
+        return _SettingsOfSections(settings_cls), init_settings
 
 
 class Config(BaseModel):

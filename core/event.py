@@ -32,6 +32,16 @@ def format_delivery_id(received_at: datetime, content_hash: str) -> str:
     return f"{received_at:%Y%m%dT%H%M%S%f}-{content_hash[:12]}"
 
 
+def delivery_received_at(delivery_id: str) -> datetime | None:
+    """When a delivery arrived (UTC), as its id says; None where it is no such id."""
+    if not _DELIVERY_ID.match(delivery_id):
+        return None
+    try:
+        return datetime.strptime(delivery_id.partition("-")[0] + "Z", "%Y%m%dT%H%M%S%f%z")
+    except ValueError:
+        return None
+
+
 def format_event_id(delivery_id: str, record_number: int) -> str:
     """Name a delivery's record `<delivery>:<record number>`, numbered from 0."""
     return f"{delivery_id}:{record_number}"

@@ -17,9 +17,10 @@ from typing import Final
 import pyarrow as pa
 import structlog
 
-from headrace.errors import CommitRefusedError, ContractError, LakeError
+from headrace.errors import CommitRefusedError, ContractError
+from headrace.lakehouse.changed_files import changed_files, dates_of
 from headrace.lakehouse.contract import Contract
-from headrace.lakehouse.delta import Lake, LakeTable, as_stored
+from headrace.lakehouse.delta import DataFile, Lake, LakeTable, as_stored
 from headrace.lakehouse.duck import (
     Connection,
     duck_errors,
@@ -34,7 +35,6 @@ from headrace.lakehouse.table_refs import TableRef
 from headrace.lakehouse.views import (
     Dates,
     ViewSource,
-    layer_behind,
     mount_view,
     open_view,
     stream_view_schema,
@@ -72,10 +72,12 @@ def refresh_gold(
     locks: Path,
     dates: Collection[date | None] | None = None,
     rebuild: bool = False,
+    only: Collection[str] | None = None,
     on_report: Callable[[GoldReport], None] = lambda _: None,
 ) -> list[GoldReport]:
     """Bring all models up to what silver holds, in their order (as `load_models` gives it).
 
+    `only`: these, by name, and no others.
     `dates` are computed again even where nothing changed; `rebuild` without dates means all.
     `on_report` hears of each model when it is done, also where another one is refused later.
     A model DuckDB refuses does not keep the others from being refreshed, except those that read
@@ -85,6 +87,8 @@ def refresh_gold(
     problems: list[str] = []
     failed: set[str] = set()
     for model in models:
+        if only is not None and model.name not in only:
+            continue
         behind = sorted(r.name for r in model.reads if r.layer == "gold" and r.name in failed)
         if behind:
             failed.add(model.name)
@@ -135,7 +139,7 @@ def gold_staleness(
     if position is None:
         return "was built by another version of the model, or of other tables"
     for source in sources:
-        changed = _changed_files(lake, source, position)
+        changed = _files_since(lake, source, position)
         if changed is None or changed:
             return f"does not have the latest of {source.ref}"
     return None
@@ -266,13 +270,13 @@ class _Build:
         dates: set[date | None] = set(forced)
         months: set[date | None] = set()
         for source in self.sources:
-            files = _changed_files(self.lake, source, position)
+            files = _files_since(self.lake, source, position)
             if files is None:
                 return None
             if source.has_dates:
-                dates.update(_dates(files, "event_date"))
+                dates.update(dates_of(files, "event_date"))
             elif self.model.grain == "month" and source.has_months:
-                months.update(_dates(files, "event_month"))
+                months.update(dates_of(files, "event_month"))
             elif files:
                 return None
         if self.model.grain == "all":
@@ -310,29 +314,12 @@ class _Build:
         return frozenset(dates)
 
 
-def _changed_files(
+def _files_since(
     lake: Lake, source: ViewSource, position: Mapping[str, int]
-) -> list[Mapping[str, object]] | None:
-    """The partitions of the files that came or went in an input; None where it cannot be told."""
-    if source.table is None or source.table.version == position[source.table.table_id]:
+) -> list[DataFile] | None:
+    if source.table is None:
         return []
-    since = position[source.table.table_id]
-    try:
-        table = lake.open(layer_behind(source.ref), source.ref.name, since)
-    except LakeError as error:
-        log.warning("input_version_gone", table=str(source.ref), error=error.message)
-        return None
-    if table is None:  # what delta-rs says where the log no longer reaches back so far
-        return None
-    before = ViewSource(source.ref, table, source.empty).files()
-    after = source.files()
-    old, new = {f.path for f in before}, {f.path for f in after}
-    return [f.partition for f in (*before, *after) if (f.path in old) != (f.path in new)]
-
-
-def _dates(partitions: Iterable[Mapping[str, object]], column: str) -> set[date | None]:
-    values = (partition[column] for partition in partitions)
-    return {value if isinstance(value, date) else None for value in values}
+    return changed_files(lake, source, position[source.table.table_id])
 
 
 def _month(day: date | None) -> date | None:

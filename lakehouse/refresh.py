@@ -11,6 +11,7 @@ from headrace.errors import ContractError
 from headrace.lakehouse.gold import GoldReport, refresh_gold
 from headrace.lakehouse.query import Catalog
 from headrace.lakehouse.silver import SilverReport, rebuild_silver, refresh_silver
+from headrace.lakehouse.table_refs import TableRef
 from headrace.paths import ProjectPaths
 
 
@@ -18,7 +19,7 @@ from headrace.paths import ProjectPaths
 class RefreshReport:
     """What was refreshed. `waiting`: streams without a contract, whose records stay in bronze.
 
-    `failures`: what kept a model from being refreshed; the others were.
+    `failures`: what kept models from being refreshed, and `failed_models` those; the others were.
     """
 
     silver: tuple[SilverReport, ...]
@@ -26,6 +27,7 @@ class RefreshReport:
     waiting: tuple[str, ...]
     failures: tuple[str, ...]
     seconds: float
+    failed_models: tuple[str, ...] = ()
 
 
 def refresh(
@@ -34,16 +36,20 @@ def refresh(
     *,
     dates: Collection[date | None] | None = None,
     rebuild: bool = False,
+    only: Collection[TableRef] | None = None,
     on_table: Callable[[str], None] = lambda _: None,
 ) -> RefreshReport:
     """Bring every stream with a contract, then every model, up to date.
 
     With `rebuild` the partitions of `dates` (None: all) are replaced instead of added to.
+    `only`: these tables of silver and gold, and what they read as it is.
     Raises `ContractError`, `LakeError`.
     """
     began = time.perf_counter()
     silver = []
     for stream, contract in catalog.contracts.items():
+        if only is not None and TableRef("silver", stream) not in only:
+            continue
         on_table(f"silver.{stream}")
         report = refresh_silver(catalog.lake, contract, scratch=paths.scratch, locks=paths.locks)
         if rebuild:
@@ -53,13 +59,15 @@ def refresh(
         silver.append(report)
     gold: list[GoldReport] = []
     failures: list[str] = []
-    if catalog.models:
+    wanted = None if only is None else {ref.name for ref in only if ref.layer == "gold"}
+    if catalog.models and (wanted is None or wanted):
         on_table("gold")
         try:
             refresh_gold(
                 catalog.lake,
                 catalog.models,
                 catalog.contracts,
+                only=wanted,
                 scratch=paths.scratch,
                 locks=paths.locks,
                 dates=dates,
@@ -68,6 +76,12 @@ def refresh(
             )
         except ContractError as error:
             failures = error.message.splitlines()
+    done = {report.model for report in gold}
+    failed = [
+        model.name
+        for model in catalog.models
+        if failures and (wanted is None or model.name in wanted) and model.name not in done
+    ]
     waiting = [name for name, contract in catalog.streams.items() if contract is None]
     return RefreshReport(
         tuple(silver),
@@ -75,4 +89,5 @@ def refresh(
         tuple(waiting),
         tuple(failures),
         time.perf_counter() - began,
+        tuple(failed),
     )

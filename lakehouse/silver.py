@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ import pyarrow as pa
 import structlog
 
 from headrace.errors import CommitRefusedError, LakeError
+from headrace.lakehouse.changed_files import dates_of, differing_files, open_earlier
 from headrace.lakehouse.contract import PARTITION_BY, Contract
 from headrace.lakehouse.delta import DataFile, Lake, LakeTable, Step
 from headrace.lakehouse.duck import (
@@ -40,6 +41,8 @@ from headrace.locks import FOREVER, process_lock
 log = structlog.get_logger("silver")
 
 _COUNTER: Final = "silver"
+# What a report names: latencies are measured by it, and a backfill of many files has no need to be.
+_MAX_DELIVERIES: Final = 1_000
 _ATTEMPTS: Final = 3
 
 
@@ -48,7 +51,8 @@ class SilverReport:
     """What a refresh or rebuild did: bronze versions, rows written, dates whose rows changed.
 
     `to_version` is None where there is no bronze yet. `dates` has None for the records without a
-    date. `rebuilt`: the rows were replaced, not added.
+    date. `rebuilt`: the rows were replaced, not added. `deliveries`: the ids of those whose records
+    a refresh took, the latest thousand of them, in no order; empty where all was built anew.
     """
 
     stream: str
@@ -60,6 +64,7 @@ class SilverReport:
     dates: tuple[date | None, ...] = ()
     rebuilt: bool = False
     seconds: float = 0.0
+    deliveries: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -144,7 +149,9 @@ def rebuild_silver(
         if work is None:
             return SilverReport(contract.stream, None, None)
         position = work.position()
-        pinned = None if position is None else _open_at(lake, contract.stream, position)
+        pinned = (
+            None if position is None else open_earlier(lake, "bronze", contract.stream, position)
+        )
         if position is None or pinned is None or dates is None:
             return _build_all(work, position, started)
         work = _Work(lake, contract, pinned, work.silver, scratch)
@@ -179,14 +186,6 @@ def _open(lake: Lake, contract: Contract, scratch: Path) -> _Work | None:
     return _Work(lake, contract, bronze, silver, scratch)
 
 
-def _open_at(lake: Lake, stream: str, version: int) -> LakeTable | None:
-    try:
-        return lake.open("bronze", stream, version)
-    except LakeError as error:
-        log.warning("bronze_version_gone", stream=stream, version=version, error=error.message)
-        return None
-
-
 def _refresh(work: _Work, started: float) -> SilverReport:
     position, latest = work.position(), work.bronze.version
     if position == latest:
@@ -209,8 +208,10 @@ def _refresh(work: _Work, started: float) -> SilverReport:
                 why = "records were taken out of bronze"
         if why is None:
             before = work.silver.data_files()
+            deliveries = _deliveries(duck)
             replaced = _add(work, duck)
-            return _report(work, before, position, latest, started, rebuilt=replaced)
+            report = _report(work, before, position, latest, started, rebuilt=replaced)
+            return replace(report, deliveries=deliveries)
     return _build_all(work, position, started, why)
 
 
@@ -223,6 +224,15 @@ def _why_unreadable(work: _Work, position: int) -> str | None:
     if "RESTORE" in operations:
         return "bronze was restored to an earlier version"
     return None
+
+
+def _deliveries(duck: Connection) -> tuple[str, ...]:
+    rows = duck.execute(
+        "SELECT DISTINCT delivery_id FROM changes WHERE delivery_id IS NOT NULL"
+        " ORDER BY delivery_id DESC LIMIT ?",
+        [_MAX_DELIVERIES],
+    ).fetchall()
+    return tuple(str(row[0]) for row in rows)
 
 
 def _add(work: _Work, duck: Connection) -> bool:
@@ -311,14 +321,12 @@ def _report(
     dates: set[date | None] = set()
     if before is not None:
         after = work.silver.data_files()
-        old, new = {f.path for f in before}, {f.path for f in after}
-        for file in after:
-            if file.path not in old:
+        changed = differing_files(before, after)
+        dates = dates_of(changed, "event_date")
+        new = {file.path for file in after}
+        for file in changed:
+            if file.path in new:
                 rows[str(file.partition["_verdict"])] += file.rows
-        for file in (*before, *after):
-            if (file.path in old) != (file.path in new):
-                day = file.partition["event_date"]
-                dates.add(day if isinstance(day, date) else None)
     return SilverReport(
         stream=work.contract.stream,
         from_version=from_version,

@@ -1,0 +1,162 @@
+"""The orchestrate role: Dagster over one project, in the background.
+
+Four processes: this one, which starts, watches and measures; the code server, which holds the
+definitions, evaluates the sensor and starts runs; the daemon, which ticks; and the page. If this
+one is killed, the others end with it, and so do the runs: all of them are safe to kill.
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from headrace.config import Config
+from headrace.errors import UsageError
+from headrace.orchestration.home import LOCATION, DagsterHome, make_home, remove_socket
+from headrace.orchestration.observations import URL_VARIABLE
+from headrace.orchestration.processes import Child
+from headrace.orchestration.refresh_sensor import WAIT_VARIABLE
+from headrace.orchestration.run_history import RunHistory
+from headrace.role_http import Health
+
+log = structlog.get_logger("dagster")
+
+_LOOK_SECONDS: Final = 0.5
+# Just under five of Dagster's rounds of 5 s: the next tick begins when this one has ended.
+_SENSOR_WAIT_SECONDS: Final = 24.0
+_START_SECONDS: Final = 120.0
+_END_SECONDS: Final = 7.0
+_KEEP_HOUSE_SECONDS: Final = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class PagePlace:
+    """Where Dagster's page listens."""
+
+    host: str
+    port: int
+
+
+class Orchestrator:
+    """Dagster's processes for one project."""
+
+    def __init__(self, config: Config, page: PagePlace, *, observations_url: str | None) -> None:
+        self._config = config
+        self._page = page
+        self._home = make_home(config.paths.dagster, config.settings.orchestrate)
+        environment = {
+            "DAGSTER_HOME": str(self._home.folder),
+            "HEADRACE_PROJECT": str(config.root),
+            WAIT_VARIABLE: str(_SENSOR_WAIT_SECONDS),
+        }
+        if observations_url is not None:
+            environment[URL_VARIABLE] = observations_url
+        self._children = _children(self._home, page, environment)
+        self.history = RunHistory(self._home.folder, config.settings.orchestrate)
+        self._ready = False
+
+    def serve(self, stop: threading.Event, on_ready: Callable[[], None]) -> None:
+        """Run until told to stop. `on_ready` hears when the page answers for the first time."""
+        code_server, daemon, page = self._children
+        # Whatever the database says is at work was killed with its code server.
+        self.history.fail_unfinished("ended with the orchestrator; a new run goes on")
+        keep_house_at = time.monotonic() + _KEEP_HOUSE_SECONDS
+        started_at = time.monotonic()
+        code_server.start()
+        try:
+            while not stop.wait(_LOOK_SECONDS if self._ready else 0.1):
+                if code_server.ended():
+                    self.history.fail_unfinished("ended with its code server; a new run goes on")
+                code_server.start_if_due()
+                if not code_server.running or not _is_socket(self._home.socket):
+                    continue
+                for child in (daemon, page):
+                    child.ended()
+                    child.start_if_due()
+                if not self._ready and self._answers():
+                    self._ready = True
+                    log.info("ready", seconds=round(time.monotonic() - started_at, 1))
+                    on_ready()
+                if time.monotonic() >= keep_house_at:
+                    self.history.keep_house()
+                    keep_house_at = time.monotonic() + _KEEP_HOUSE_SECONDS
+        finally:
+            self._end()
+
+    def health(self) -> Health:
+        """Whether all of its processes run."""
+        down = [child.name for child in self._children if not child.running]
+        if down:
+            return Health(False, f"not running: {', '.join(down)}")
+        return Health(True) if self._ready else Health(False, "Dagster's page does not answer yet")
+
+    def pids(self) -> dict[str, int]:
+        """The processes that run, by name."""
+        return {child.name: child.pid for child in self._children if child.pid is not None}
+
+    def _answers(self) -> bool:
+        host = "127.0.0.1" if self._page.host in ("", "0.0.0.0", "::") else self._page.host  # noqa: S104
+        connection = http.client.HTTPConnection(host, self._page.port, timeout=2.0)
+        try:
+            connection.request("GET", "/server_info")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _end(self) -> None:
+        """The code server first, which holds the sensor's tick that the daemon waits for."""
+        deadline = time.monotonic() + _END_SECONDS
+        for child in self._children:
+            child.ask_to_end()
+        for child in self._children:
+            child.wait_or_kill(deadline)
+        self.history.fail_unfinished("ended with the orchestrator; a new run goes on")
+        self.history.close()
+        remove_socket(self._home)
+
+
+def _children(
+    home: DagsterHome, page: PagePlace, environment: dict[str, str]
+) -> tuple[Child, Child, Child]:
+    folder = str(home.folder)
+    logs = ["--log-format", "json", "--log-level", "info"]
+    code_server = ["dagster", "api", "grpc", "--module-name", "headrace.orchestration.project"]
+    code_server += ["--socket", str(home.socket), "--location-name", LOCATION]
+    code_server += ["--empty-working-directory", "--lazy-load-user-code", *logs]
+    daemon = ["dagster-daemon", "run", "--workspace", str(home.workspace), *logs]
+    web = ["dagster-webserver", "--workspace", str(home.workspace)]
+    web += ["--host", page.host, "--port", str(page.port)]
+    web += ["--log-format", "json", "--dagster-log-level", "info"]
+    return (
+        Child("code_server", code_server, environment, folder),
+        Child("daemon", daemon, environment, folder),
+        Child("page", web, environment, folder),
+    )
+
+
+def _is_socket(path: Path) -> bool:
+    return path.is_socket()
+
+
+def require_free(place: PagePlace) -> None:
+    """Raise `UsageError` where something listens on the page's port already."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((place.host, place.port))
+        except OSError as error:
+            raise UsageError(
+                f"orchestrate: port {place.port} on {place.host} cannot be used: {error.strerror}",
+                remedy="end what listens there, or choose another with --port",
+            ) from error
