@@ -23,7 +23,8 @@ BRONZE_COLUMNS: Final = (
 )
 # These two mean the same in bronze and silver; the others would meet a contract's names.
 _KEPT: Final = ("event_time", "event_date")
-_LONGEST_SHOWN: Final = 100
+LONGEST_SHOWN: Final = 100
+CUT_MARK: Final = "..."
 
 
 def tried_sql(sql: str) -> str:
@@ -165,8 +166,8 @@ def _type_reason(column: ContractColumn, raw: str) -> str:
     value = quote_identifier(column.name)
     missing = quote_literal(f"{column.name}: required, but missing") if column.required else "NULL"
     start, end = quote_literal(f"{column.name}: '"), quote_literal(f"' is not {column.type.label}")
-    cut = f"concat(left({raw}, {_LONGEST_SHOWN}), '...')"
-    shown = f"CASE WHEN length({raw}) > {_LONGEST_SHOWN} THEN {cut} ELSE {raw} END"
+    cut = f"concat(left({raw}, {LONGEST_SHOWN}), {quote_literal(CUT_MARK)})"
+    shown = f"CASE WHEN length({raw}) > {LONGEST_SHOWN} THEN {cut} ELSE {raw} END"
     return (
         f"CASE WHEN {raw} IS NULL THEN {missing}"
         f" WHEN {value} IS NULL THEN concat({start}, {shown}, {end}) END"
