@@ -31,6 +31,8 @@ class BrokerSession:
         self._renewing = asyncio.Lock()
         self._losses = 0
         self.link = make_link()
+        self.lost: str | None = None
+        """Why there is no link now; None: there is one."""
 
     async def open(self) -> None:
         """Connect; raises `BrokerError` where the broker cannot be reached."""
@@ -57,8 +59,10 @@ class BrokerSession:
                     f" {reason}",
                     remedy="its log says why; what was acknowledged is not sent again",
                 )
+            self.lost = reason
             await lost.close()
             await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2**self._losses)
             link = self._make_link()
             await link.connect(self._topics, CONNECT_PATIENCE_SECONDS)
             self.link = link
+            self.lost = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,7 +26,7 @@ from headrace.producers.delivery import (
     Identity,
     Origin,
 )
-from headrace.producers.files.scan import FileStat, is_settled, survey
+from headrace.producers.files.scan import FileStat, is_settled, survey, survey_names
 from headrace.producers.identity import Accepted, original_of
 from headrace.producers.ledger import Ledger, Receipt
 from headrace.producers.spool import Draft, FileChangedError, Spool
@@ -39,6 +40,10 @@ _COPIES_AT_ONCE: Final = 4
 CHUNK_FILES: Final = 32
 
 _MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class FolderAbsentError(ConfigError):
+    """A source's folder is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class Taken:
 
 
 class Intake:
-    """Takes files in for one ledger. Its methods block; one at a time."""
+    """Takes files in for one ledger. Its methods block; one at a time for each source."""
 
     def __init__(
         self, root: Path, ledger: Ledger, spool: Spool, now: Callable[[], datetime]
@@ -79,34 +84,45 @@ class Intake:
         self._spool = spool
         self._now = now
         self._latest = ledger.last_received_at()
+        self._time_lock = threading.Lock()
 
-    def look(self, source_name: str, source: FileSource, now_ns: int) -> Look:
-        """Scan a source's folder; raises `ConfigError` where there is none."""
+    def look(
+        self,
+        source_name: str,
+        source: FileSource,
+        now_ns: int,
+        only: Collection[str] | None = None,
+        complete: Collection[str] = (),
+    ) -> Look:
+        """Scan a source's folder, or look at the files of these names in it.
+
+        `complete`: files that need not settle. Raises `FolderAbsentError` where there is no folder.
+        """
         folder = self._root / source.path
         if not folder.is_dir():
-            raise ConfigError(
+            raise FolderAbsentError(
                 f"sources.{source_name}.path: there is no folder {folder}",
                 remedy=f"mkdir -p {folder}, or change the path in headrace.toml",
             )
-        seen = self._ledger.seen_files(source_name)
+        if only is None:
+            found = survey(folder, source.patterns)
+            seen = self._ledger.seen_files(source_name)
+        else:
+            found = survey_names(folder, source.patterns, only)
+            paths = [self._origin(stat).path for stat in found.files]
+            seen = self._ledger.seen_files(source_name, paths)
         rejected = {
             row.delivery_id: row
             for row in self._ledger.deliveries((DeliveryState.REJECTED,), source_name)
         }
-        orphaned = {
-            row.delivery_id
-            for row in self._ledger.deliveries((DeliveryState.DUPLICATE,), source_name)
-            if (original := rejected.get(row.duplicate_of or "")) is not None
-            and original.config_fingerprint != NEVER_RETRIED
-        }
+        orphaned = self._ledger.duplicates_of_rejected(source_name) if rejected else frozenset()
         ready, young, still_rejected = [], [], []
-        found = survey(folder, source.patterns)
         for stat in found.files:
             known = seen.get(self._origin(stat).path)
             if known is not None and known[0] == self._origin(stat) and known[1] not in orphaned:
                 if known[1] in rejected:
                     still_rejected.append(rejected[known[1]])
-            elif is_settled(stat, now_ns, source.settle):
+            elif stat.name in complete or is_settled(stat, now_ns, source.settle):
                 ready.append(stat)
             else:
                 young.append(stat)
@@ -140,6 +156,14 @@ class Intake:
                 size_bytes=receipt.identity.origin.size_bytes,
                 **({} if receipt.duplicate_of is None else {"original": receipt.duplicate_of}),
             )
+            if receipt.grew_from is not None:
+                log.warning(
+                    "file_grew",
+                    delivery_id=receipt.identity.delivery_id,
+                    source=source_name,
+                    name=receipt.identity.name,
+                    first_part=receipt.grew_from,
+                )
         outcomes = list(zip(files, drafts, strict=True))
         return Taken(
             tuple(receipts),
@@ -234,11 +258,12 @@ class Intake:
 
     def _next_time(self) -> datetime:
         """Strictly later than every delivery before, also where the clock was set back."""
-        now = self._now()
-        if self._latest is not None and now <= self._latest:
-            now = self._latest + _MICROSECOND
-        self._latest = now
-        return now
+        with self._time_lock:
+            now = self._now()
+            if self._latest is not None and now <= self._latest:
+                now = self._latest + _MICROSECOND
+            self._latest = now
+            return now
 
     def _origin(self, stat: FileStat) -> Origin:
         # Relative to the project, so that moving the project does not make its files new.

@@ -14,6 +14,8 @@ from headrace.producers.delivery import BronzeVersion, DeliveryRow
 
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _MAX_PAUSE_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 0.2
+_MAX_LOOK_SECONDS: Final = 5.0
 
 
 class Landing(Enum):
@@ -43,6 +45,20 @@ def judge_landing(
 def pause_before_republishing(times: int) -> float:
     """Seconds to wait before a delivery is published again that has been so many times."""
     return 0.0 if times == 0 else min(_FIRST_PAUSE_SECONDS * 2 ** (times - 1), _MAX_PAUSE_SECONDS)
+
+
+def pause_between_looks(idle_seconds: float) -> float:
+    """Seconds to wait before bronze is looked at again, where nothing has moved for so long.
+
+    Each look costs a request to the lake: one that has a consumer answers in a second or two, and
+    deliveries may wait for days for one that has none.
+    """
+    return min(max(_LOOK_SECONDS, idle_seconds / 20), _MAX_LOOK_SECONDS)
+
+
+def pause_between_thorough_looks(idle_seconds: float, at_least: float) -> float:
+    """The same for looks that ask the topic as well."""
+    return min(max(at_least, idle_seconds / 5), _MAX_PAUSE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

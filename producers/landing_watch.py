@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -23,14 +24,17 @@ from headrace.producers.landing import (
     Sight,
     judge_landing,
     pause_before_republishing,
+    pause_between_looks,
+    pause_between_thorough_looks,
 )
 from headrace.producers.ledger import Ledger
 
 log = structlog.get_logger("produce")
 
-_LOOK_SECONDS: Final = 0.2
 # Where nothing has landed for so long, the topic is asked too whether it still has the records.
 _THOROUGH_LOOK_SECONDS: Final = 5.0
+# Whoever comes after so long does not wait for the end of a pause that has grown.
+_LONG_PAUSE_SECONDS: Final = 4.0
 _TOPIC_LOOKS_AT_ONCE: Final = 20
 _LAKE_PATIENCE_SECONDS: Final = 30.0
 _BROKER_PATIENCE_SECONDS: Final = 60.0
@@ -62,46 +66,83 @@ class LandingWatch:
         self._pausing: dict[str, float] = {}
         self._asked_topic: dict[str, float] = {}
         self._unanswered_since: float | None = None
-        self.looked = False
+        self._failing_since: float | None = None
+        self._moved_at = 0.0
+        self._not_empty = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._callers: list[asyncio.Future[None]] = []
+        self._looking = asyncio.Lock()
 
     @property
-    def waiting(self) -> bool:
-        """Whether some delivery has not landed."""
-        return bool(self._rows)
+    def waiting(self) -> Collection[str]:
+        """The published deliveries that have not landed."""
+        return self._rows.keys()
+
+    @property
+    def lake_unreadable_since(self) -> float | None:
+        """Since when (monotonic time) bronze could not be read; None: it can."""
+        return self._failing_since
 
     def add(self, row: DeliveryRow) -> None:
         """Follow one more published delivery."""
         self._rows[row.delivery_id] = row
+        self._not_empty.set()
+        now = time.monotonic()
+        if now - self._moved_at > _LONG_PAUSE_SECONDS:
+            self._hurry.set()
+        self._moved_at = now
+
+    async def look_thoroughly(self) -> None:
+        """Return when bronze and the topic have been asked for all deliveries that wait now."""
+        if not self._rows:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._callers.append(done)
+        self._not_empty.set()
+        self._hurry.set()
+        await done
 
     async def run(self) -> None:
-        """Look again and again; thoroughly at first and whenever nothing moves."""
+        """Look again and again while deliveries wait; thoroughly at first and if nothing moves."""
         next_thorough = 0.0
-        failing_since: float | None = None
         while True:
+            if not self._rows and not self._callers:
+                self._not_empty.clear()
+                await self._not_empty.wait()
+            self._hurry.clear()
+            callers, self._callers = self._callers, []
             now = time.monotonic()
-            thorough = now >= next_thorough
-            try:
-                landed = await self._look(thorough=thorough)
-                failing_since = None
-            except LakeError as error:
-                failing_since = failing_since or now
-                if now - failing_since > _LAKE_PATIENCE_SECONDS:
-                    raise
-                log.warning("bronze_not_readable", reason=error.message)
-                landed = False
+            thorough = bool(callers) or now >= next_thorough
+            landed = await self._look_patiently(thorough=thorough)
+            for caller in callers:
+                if not caller.done():
+                    caller.set_result(None)
+            idle = time.monotonic() - self._moved_at
             if landed or thorough:
-                next_thorough = time.monotonic() + _THOROUGH_LOOK_SECONDS
-            if not self.looked:
-                self.looked = True
-                self._on_landed(())
-            await asyncio.sleep(_LOOK_SECONDS)
+                next_thorough = time.monotonic() + pause_between_thorough_looks(
+                    idle, _THOROUGH_LOOK_SECONDS
+                )
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), pause_between_looks(idle))
 
-    async def look_once(self) -> None:
-        """Note what has landed by now."""
-        for stream, rows in self._by_stream().items():
-            bronze = self._bronze_of(stream)
-            sights = await asyncio.to_thread(bronze.look, rows, thorough=True)
-            await self._land(bronze, _complete(rows, sights))
+    async def apart_from_looks(self, function: Callable[[], int]) -> int:
+        """Call this in a thread while nothing is noted as landed."""
+        async with self._looking:
+            return await asyncio.to_thread(function)
+
+    async def _look_patiently(self, *, thorough: bool) -> bool:
+        began = time.monotonic()
+        try:
+            async with self._looking:
+                landed = await self._look(thorough=thorough)
+        except LakeError as error:
+            self._failing_since = self._failing_since or began
+            if began - self._failing_since > _LAKE_PATIENCE_SECONDS:
+                raise
+            log.warning("bronze_not_readable", reason=error.message)
+            return False
+        self._failing_since = None
+        return landed
 
     async def _look(self, *, thorough: bool) -> bool:
         landed_any = False
@@ -133,6 +174,7 @@ class LandingWatch:
             return
         ids = [row.delivery_id for row in rows]
         await asyncio.to_thread(self._ledger.land, ids, bronze.counted_at, datetime.now(UTC))
+        self._moved_at = time.monotonic()
         for row in rows:
             del self._rows[row.delivery_id]
             self._unanswered_since = None  # whoever consumes is still served
@@ -159,6 +201,7 @@ class LandingWatch:
         row = await asyncio.to_thread(self._ledger.delivery, row.delivery_id)
         del self._rows[row.delivery_id]
         del self._pausing[row.delivery_id]
+        self._asked_topic.pop(row.delivery_id, None)
         self._bronze_of(row.stream).forget(row.delivery_id)
         self._on_republish(row)
 

@@ -101,14 +101,43 @@ class Ledger:
         ((latest,),) = self._read("SELECT max(received_at) FROM deliveries")
         return None if latest is None else _from_micros(latest)
 
-    def seen_files(self, source: str) -> dict[str, tuple[Origin, str]]:
-        """The files of a source as last seen, by path, with the delivery each became."""
+    def seen_files(
+        self, source: str, paths: Sequence[str] | None = None
+    ) -> dict[str, tuple[Origin, str]]:
+        """The files of a source (of these paths) as last seen, with the delivery each became."""
+        query = (
+            "SELECT path, inode, size_bytes, mtime_ns, delivery_id FROM seen_files WHERE source = ?"
+        )
+        if paths is None:
+            rows = self._read(query, (source,))
+        else:
+            rows = [
+                row for path in paths for row in self._read(query + " AND path = ?", (source, path))
+            ]
+        return {row[0]: (Origin(*row[:4]), row[4]) for row in rows}
+
+    def duplicates_of_rejected(self, source: str) -> frozenset[str]:
+        """The duplicates whose original was rejected since, and may be tried again."""
         rows = self._read(
-            "SELECT path, inode, size_bytes, mtime_ns, delivery_id FROM seen_files"
-            " WHERE source = ?",
+            "SELECT duplicate.delivery_id FROM deliveries AS original"  # noqa: S608
+            " JOIN deliveries AS duplicate ON duplicate.source = original.source"
+            " AND duplicate.content_hash = original.content_hash"
+            " AND duplicate.duplicate_of = original.delivery_id"
+            " WHERE original.state = 'rejected' AND original.source = ?"
+            f" AND original.config_fingerprint IS NOT '{NEVER_RETRIED}'"
+            " AND duplicate.state = 'duplicate'",
             (source,),
         )
-        return {row[0]: (Origin(*row[:4]), row[4]) for row in rows}
+        return frozenset(row[0] for row in rows)
+
+    def standing(self) -> list[tuple[str, str, int, int]]:
+        """Deliveries and their bytes in the spool, by source and state."""
+        rows = self._read(
+            "SELECT source, state, count(*), sum(CASE WHEN expired_at IS NULL"
+            " AND state <> 'duplicate' THEN size_bytes ELSE 0 END)"
+            " FROM deliveries GROUP BY source, state"
+        )
+        return [(row[0], row[1], row[2], row[3]) for row in rows]
 
     def accepted_like(self, source: str, name: str, content_hash: str) -> list[Accepted]:
         """The accepted deliveries that decide whether this name and content is new."""

@@ -56,6 +56,13 @@ class ProduceSummary:
         """How many deliveries stand rejected."""
         return len(self.rejections)
 
+    def notices(self) -> list[str]:
+        """What a person should read, a line each."""
+        notices = [f"{row.name}: rejected: {row.reason}" for row in self.rejections]
+        notices += [f"{row.name}: not published: {row.reason}" for row in self.failures]
+        notices += [f"{left.name}: left for the next run: {left.reason}" for left in self.left]
+        return [*notices, *self.notes]
+
     def figures(self) -> dict[str, int]:
         """The numbers, by name, for whoever runs the producer as a process."""
         return {

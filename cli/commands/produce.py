@@ -3,83 +3,156 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from headrace.cli.options import bootstrap_option, role_options
+from headrace.cli.options import bootstrap_option, http_options, role_options
+
+if TYPE_CHECKING:
+    from headrace.cli.role import HttpPlace
+    from headrace.config import Config
+    from headrace.infra.role_process import RoleChannel
+
+_END_SECONDS: Final = 8.0
 
 
 @click.command(
     name="produce",
     epilog="Example: headrace produce --once --source sales --bootstrap-servers localhost:9092",
 )
-@click.option("--once", is_flag=True, required=True, help="One look at the sources, then end.")
-@click.option("--source", metavar="NAME", help="Only this source.")
-@click.option("--until-landed", is_flag=True, help="End when bronze holds all of it.")
+@click.option("--once", is_flag=True, help="One look at the sources, then end.")
+@click.option("--source", metavar="NAME", help="With --once: only this source.")
+@click.option("--until-landed", is_flag=True, help="With --once: end when bronze holds all of it.")
 @bootstrap_option
+@http_options
 @role_options
 def command(
     project: Path,
-    once: bool,  # noqa: ARG001 (the only way yet; required, so that its meaning never changes)
+    once: bool,
     source: str | None,
     until_landed: bool,
     bootstrap_servers: str | None,
+    http_port: int,
+    http_host: str,
+    no_http: bool,
     verbose: bool,
     supervised: bool,
 ) -> None:
-    """Make what arrived durable and publish it, record by record.
+    """Make what arrives durable and publish it, record by record.
 
-    Exit code 1 says that a delivery was rejected or could not be published; `headrace deliveries`
-    says why.
+    It watches the sources' folders until it is stopped (Ctrl-C), and serves /metrics, /healthz and
+    POST /produce. With --once it takes what is there; where a producer is at work already, that one
+    is asked to. Exit code 1 says that a delivery was rejected or could not be published; `headrace
+    deliveries` says why.
     """
-    from headrace.cli.output import count
-    from headrace.cli.role import bootstrap_of, run_role
-    from headrace.producers.outcome import ProduceProgress, ProduceSummary
+    if not once and (source is not None or until_landed):
+        raise click.UsageError("--source and --until-landed are for --once")
+    from headrace.cli.role import HttpPlace, run_role
 
     with run_role("produce", project, verbose=verbose, supervised=supervised) as (config, channel):
-        address = bootstrap_of(config, bootstrap_servers)
+        if not once:
+            place = HttpPlace(http_host, http_port, no_http)
+            _stay(config, channel, bootstrap_servers, place)
+            return
+        figures = _once(
+            config, channel, bootstrap_servers, source, until_landed, supervised=supervised
+        )
+    sys.exit(1 if figures["rejected"] or figures["failed"] else 0)
 
-        async def produce() -> ProduceSummary:
-            from headrace.producers.service import produce_once
 
-            task = asyncio.current_task()
-            assert task is not None
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, task.cancel)
+def _stay(
+    config: Config, channel: RoleChannel, bootstrap_servers: str | None, place: HttpPlace
+) -> None:
+    from headrace.cli.role import bootstrap_of, serve_http
+    from headrace.producers.ask_desk import AskDesk
+    from headrace.producers.service import produce_until_stopped
 
-            def say(progress: ProduceProgress) -> None:
-                channel.say("progress", **asdict(progress))
+    address = bootstrap_of(config, bootstrap_servers)
+    desk = AskDesk()
 
-            return await produce_once(
-                config,
-                bootstrap_servers=address,
-                source=source,
-                wait_until_landed=until_landed,
-                progress=say,
-            )
+    async def stay(port: int | None) -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _stop, stop)
+        await produce_until_stopped(
+            config,
+            bootstrap_servers=address,
+            stop=stop,
+            desk=desk,
+            on_ready=lambda: channel.say("ready", port=port, http_port=port),
+        )
 
-        try:
-            summary = asyncio.run(produce())
-        except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
-        notices = [f"{row.name}: rejected: {row.reason}" for row in summary.rejections]
-        notices += [f"{row.name}: not published: {row.reason}" for row in summary.failures]
-        notices += [f"{left.name}: left for the next run: {left.reason}" for left in summary.left]
-        notices += summary.notes
-        for text in notices:
-            channel.say("notice", text=text)
-            if not supervised:
-                click.echo(text, err=True)
-        channel.say("done", **summary.figures())
+    with serve_http(
+        "produce", place, health=desk.health, routes=desk.routes(), before_metrics=desk.tell_counts
+    ) as port:
+        asyncio.run(stay(port))
+
+
+def _stop(stop: asyncio.Event) -> None:
+    stop.set()
+    # A thread amid a large file cannot be interrupted; to end there is as safe as anywhere.
+    timer = threading.Timer(_END_SECONDS, os._exit, [0])
+    timer.daemon = True
+    timer.start()
+
+
+def _once(
+    config: Config,
+    channel: RoleChannel,
+    bootstrap_servers: str | None,
+    source: str | None,
+    until_landed: bool,
+    *,
+    supervised: bool,
+) -> dict[str, int]:
+    from headrace.cli.output import count
+    from headrace.cli.role import bootstrap_of
+    from headrace.producers.outcome import ProduceProgress, ProduceSummary
+
+    address = bootstrap_of(config, bootstrap_servers)
+
+    async def produce() -> ProduceSummary:
+        from headrace.producers.service import produce_once
+
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+
+        def say(progress: ProduceProgress) -> None:
+            channel.say("progress", **asdict(progress))
+
+        return await produce_once(
+            config,
+            bootstrap_servers=address,
+            source=source,
+            wait_until_landed=until_landed,
+            progress=say,
+        )
+
+    try:
+        summary = asyncio.run(produce())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    for text in summary.notices():
+        channel.say("notice", text=text)
+        if not supervised:
+            click.echo(text, err=True)
+    figures = summary.figures()
+    channel.say("done", **figures)
     if not supervised:
         click.echo(
-            f"{count(summary.published, 'delivery', 'deliveries')} published"
-            f" with {count(summary.records, 'record')}",
+            f"{count(figures['published'], 'delivery', 'deliveries')} published"
+            f" with {count(figures['records'], 'record')}",
             err=True,
         )
-    sys.exit(1 if summary.rejected or summary.failures else 0)
+    return figures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
@@ -41,20 +41,40 @@ class Survey:
 def scan(folder: Path, patterns: Sequence[str]) -> list[FileStat]:
     """The files below `folder` that match one of the patterns, sorted by name.
 
-    A pattern is matched, in any case, against the file's own name, one with a `/` against its
-    name relative to the folder. Hidden files and folders and unfinished files are passed over,
-    links to folders are not followed. What cannot be read is logged and left out; the rest is
-    found all the same.
+    Which names match, `WantedNames` says; links to folders are not followed. What cannot be read is
+    logged and left out; the rest is found all the same.
     """
-    return list(survey(folder, patterns).files)
+    found = survey(folder, patterns)
+    for name, reason in found.unreadable:
+        log.warning("cannot_be_read", folder=str(folder), name=name, reason=reason)
+    return list(found.files)
 
 
 def survey(folder: Path, patterns: Sequence[str]) -> Survey:
-    """As `scan`, with the names of what could not be read."""
-    wanted = _Wanted(patterns)
+    """As `scan`, with the names of what could not be read instead of a log line for each."""
+    wanted = WantedNames(patterns)
     unreadable: list[tuple[str, str]] = []
     files = sorted(_walk(folder, wanted, unreadable), key=lambda stat: stat.name)
     return Survey(tuple(files), tuple(sorted(unreadable)))
+
+
+def survey_names(folder: Path, patterns: Sequence[str], names: Iterable[str]) -> Survey:
+    """As `survey`, of the files of these names alone, as far as they are there."""
+    unreadable: list[tuple[str, str]] = []
+    files: list[FileStat] = []
+    for name in sorted(filter(WantedNames(patterns), set(names))):
+        path = folder / name
+        try:
+            if not path.is_file():
+                continue
+            stat = path.stat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            unreadable.append((name, error.strerror or str(error)))
+            continue
+        files.append(FileStat(path, name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return Survey(tuple(files), tuple(unreadable))
 
 
 def is_settled(stat: FileStat, now_ns: int, settle_seconds: float) -> bool:
@@ -66,12 +86,22 @@ def is_settled(stat: FileStat, now_ns: int, settle_seconds: float) -> bool:
     return abs(now_ns - stat.mtime_ns) >= settle_seconds * 1e9
 
 
-class _Wanted:
+class WantedNames:
+    """Decides by a file's name, relative to the source's folder, whether the file is to be taken.
+
+    A pattern is matched, in any case, against the file's own name, one with a `/` against the
+    whole. Hidden files and folders and unfinished files are not wanted.
+    """
+
     def __init__(self, patterns: Sequence[str]) -> None:
         self._by_name = [_ignoring_case(p) for p in patterns if "/" not in p]
         self._by_path = [_ignoring_case(p.removeprefix("./")) for p in patterns if "/" in p]
 
-    def __call__(self, file_name: str, name: str) -> bool:
+    def __call__(self, name: str) -> bool:
+        """Whether a file of this name is wanted."""
+        if name.startswith(".") or "/." in name or name.lower().endswith(_UNFINISHED):
+            return False
+        file_name = name.rpartition("/")[2]
         return any(match(file_name) for match in self._by_name) or any(
             match(name) for match in self._by_path
         )
@@ -82,7 +112,9 @@ def _ignoring_case(pattern: str) -> Callable[[str], object]:
     return compile_pattern(translate(pattern), IGNORECASE).match
 
 
-def _walk(folder: Path, wanted: _Wanted, unreadable: list[tuple[str, str]]) -> Iterator[FileStat]:
+def _walk(
+    folder: Path, wanted: WantedNames, unreadable: list[tuple[str, str]]
+) -> Iterator[FileStat]:
     pending = [(os.fspath(folder), "")]
     while pending:
         where, prefix = pending.pop()
@@ -94,12 +126,11 @@ def _walk(folder: Path, wanted: _Wanted, unreadable: list[tuple[str, str]]) -> I
                     name = prefix + entry.name
                     if entry.is_dir(follow_symlinks=False):
                         pending.append((entry.path, name + "/"))
-                    elif not entry.name.lower().endswith(_UNFINISHED) and wanted(entry.name, name):
+                    elif wanted(name):
                         stat = _stat(entry, name, unreadable)
                         if stat is not None:
                             yield stat
         except OSError as error:
-            log.warning("folder cannot be read", folder=where, error=error.strerror)
             if not isinstance(error, FileNotFoundError):
                 unreadable.append((prefix or "./", error.strerror or str(error)))
 
@@ -111,7 +142,6 @@ def _stat(entry: os.DirEntry[str], name: str, unreadable: list[tuple[str, str]])
         stat = entry.stat()
     except OSError as error:
         # Gone since the listing, a dangling link, or no permission.
-        log.warning("file cannot be read", file=name, error=error.strerror)
         if not isinstance(error, FileNotFoundError):
             unreadable.append((name, error.strerror or str(error)))
         return None

@@ -174,7 +174,7 @@ async def test_a_delivery_half_sent_to_a_wiped_broker_starts_over(
 async def test_a_broker_that_restarts_meanwhile_is_waited_for(
     project: ProduceProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.producers.round._LEDGER_FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr("headrace.producers.pipeline._LEDGER_FLUSH_SECONDS", 0.01)
     folder = tmp_path / "data"
     project.drop_rows("a.csv", 60_000)
     async with BrokerServer(folder, port=lasting_port()) as broker:

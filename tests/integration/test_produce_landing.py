@@ -109,7 +109,7 @@ async def test_what_has_landed_is_not_published_again_to_a_wiped_broker(
 async def test_a_broker_wiped_under_a_living_producer_and_consumer_loses_nothing(
     project: ProduceProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.producers.round._LEDGER_FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr("headrace.producers.pipeline._LEDGER_FLUSH_SECONDS", 0.01)
     monkeypatch.setattr("headrace.producers.landing_watch._THOROUGH_LOOK_SECONDS", 1.0)
     for name in ("a.csv", "b.csv", "c.csv"):
         project.drop_rows(name, 40_000)

@@ -1,0 +1,167 @@
+"""The project's one producer at work: its ledger, spool and link, and what is done with them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+
+import structlog
+
+from headrace.config import Config, FileSource
+from headrace.errors import ConfigError
+from headrace.producers.broker_link import BrokerLink
+from headrace.producers.broker_session import BrokerSession
+from headrace.producers.deliverer import clean_scratch
+from headrace.producers.health import why_unwell
+from headrace.producers.intake import Intake
+from headrace.producers.ledger import Ledger
+from headrace.producers.measures import LedgerCounts, Measures, show_zeros
+from headrace.producers.outcome import ProduceProgress, ProduceSummary
+from headrace.producers.pipeline import Pipeline
+from headrace.producers.reconcile import reconcile
+from headrace.producers.round import Round
+from headrace.producers.setbacks import unland
+from headrace.producers.spool import Spool
+from headrace.producers.taking import Taking
+from headrace.producers.task_parts import beside
+from headrace.producers.upkeep import claim, expire, only_producer, outstanding
+
+log = structlog.get_logger("produce")
+
+
+def chosen_sources(config: Config, source: str | None) -> Mapping[str, FileSource]:
+    """The source of that name, or all; raises `ConfigError` naming those there are."""
+    sources = config.settings.sources
+    if source is None:
+        return sources
+    if source not in sources:
+        names = ", ".join(sorted(sources)) or "none"
+        raise ConfigError(
+            f"there is no source {source!r} in headrace.toml", remedy=f"its sources: {names}"
+        )
+    return {source: sources[source]}
+
+
+class Producer:
+    """What a producer can be asked for while it is at work. Belongs to its event loop."""
+
+    def __init__(
+        self, config: Config, ledger: Ledger, spool: Spool, session: BrokerSession
+    ) -> None:
+        self.config = config
+        self._ledger = ledger
+        self._spool = spool
+        self.session = session
+        self.pipeline = Pipeline(config, ledger, spool, session)
+        self._intake = Intake(config.root, ledger, spool, lambda: datetime.now(UTC))
+        self.taking = Taking(self._intake, self.pipeline, config.settings.sources)
+        self.counts = LedgerCounts(ledger, config.settings.sources)
+
+    @property
+    def watched(self) -> dict[str, FileSource]:
+        """The sources whose folders are watched: those without a schedule of their own."""
+        sources = self.config.settings.sources
+        return {name: source for name, source in sources.items() if source.every is None}
+
+    def why_unwell(self) -> str | None:
+        """What keeps it from its work; None: nothing. May be called in any thread."""
+        return why_unwell(
+            time.monotonic(),
+            {name: self.taking.looked_at(name) for name in self.watched},
+            self.config.settings.produce.scan_every,
+            broker_lost=self.session.lost,
+            lake_unreadable_since=self.pipeline.landing.lake_unreadable_since,
+        )
+
+    async def retry_rejected(self, source: str | None = None) -> int:
+        """Put back what another config rejected; how many of those repeat another by now."""
+        repeating = 0
+        for name, of_name in chosen_sources(self.config, source).items():
+            stream = self.config.stream(of_name.stream)
+            _, repeated = await asyncio.to_thread(
+                self._intake.retry_rejected, name, of_name, stream
+            )
+            repeating += repeated
+        return repeating
+
+    async def look_for_setbacks(self) -> int:
+        """See whether the lake has lost what landed in it; how many deliveries that were."""
+        return await self.pipeline.landing.apart_from_looks(
+            partial(unland, self.config, self._ledger)
+        )
+
+    async def go_on(self) -> None:
+        """See to every delivery of the ledger that is on its way and stands still."""
+        for row in await asyncio.to_thread(outstanding, self.config, self._ledger, None):
+            if row.source in self.config.settings.sources or row.reading is not None:
+                self.pipeline.add(row.delivery_id)
+
+    async def expire(self) -> None:
+        """Remove the bytes of what landed long ago."""
+        await asyncio.to_thread(expire, self.config, self._ledger, self._spool)
+
+    async def take_round(
+        self,
+        source: str | None,
+        progress: Callable[[ProduceProgress], None],
+        *,
+        wait_until_landed: bool,
+    ) -> ProduceSummary:
+        """Take in and publish what is there, of one source or of all.
+
+        What is on its way already is waited for with it. Raises `ConfigError` for a source that
+        there is not, and what reading and writing spool, ledger and lake raises.
+        """
+        began = time.monotonic()
+        this_round = Round(
+            self.config,
+            self._ledger,
+            self.pipeline,
+            self.taking,
+            chosen_sources(self.config, source),
+            progress,
+        )
+        await self.look_for_setbacks()
+        on_their_way = await asyncio.to_thread(outstanding, self.config, self._ledger, source)
+        await this_round.until_done(on_their_way, wait_until_landed=wait_until_landed)
+        return await asyncio.to_thread(this_round.summary, time.monotonic() - began)
+
+
+@asynccontextmanager
+async def producer_at_work(
+    config: Config, *, bootstrap_servers: str, source: str | None = None
+) -> AsyncIterator[Producer]:
+    """The producer, with its pipeline running: what it is given is published and followed.
+
+    Raises `ProjectLockedError` where another producer is at work, `BrokerError` where the broker
+    cannot be reached for half a minute, `ConfigError`, `LedgerError` and `LakeError`.
+    """
+    sources = chosen_sources(config, source)
+    with only_producer(config), Ledger(config.paths.ledger) as ledger:
+        spool = Spool(config.paths.spool)
+        await asyncio.to_thread(clean_scratch, config)
+        await asyncio.to_thread(reconcile, ledger, spool)
+        await asyncio.to_thread(claim, config, ledger, sources)
+        await asyncio.to_thread(unland, config, ledger)
+        on_their_way = await asyncio.to_thread(outstanding, config, ledger, source)
+        streams = {s.stream for s in sources.values()} | {
+            row.stream for row in on_their_way if row.stream in config.stream_names
+        }
+        session = BrokerSession(
+            lambda: BrokerLink(bootstrap_servers, config.settings.broker),
+            sorted(config.topic(stream) for stream in streams),
+        )
+        try:
+            await session.open()
+            producer = Producer(config, ledger, spool, session)
+            show_zeros(config)
+            with producer.pipeline.followed_by(Measures()):
+                async with beside(producer.pipeline.parts()):
+                    yield producer
+            await producer.pipeline.flush()
+        finally:
+            await session.close()

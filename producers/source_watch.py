@@ -1,0 +1,190 @@
+"""Watches one source's folder: looks at what it hears of, and now and then at everything.
+
+Nothing depends on an event having arrived: what was missed is found by the next look at everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from headrace.config import FileSource
+from headrace.producers.files.folder_events import ChangeKind, FolderChange, FolderEvents
+from headrace.producers.files.silent_mounts import silent_file_system
+from headrace.producers.intake import FolderAbsentError
+from headrace.producers.look_agenda import DEBOUNCE_SECONDS, Due, LookAgenda, settles_in
+from headrace.producers.taking import Found, Taking
+
+log = structlog.get_logger("produce")
+
+_POLL_SECONDS: Final = 1.0
+# So often it is made sure that the folder is still the one whose events are heard.
+_FOLDER_CHECK_SECONDS: Final = 2.0
+
+
+class SourceWatch:
+    """One source's watch; runs until it is cancelled."""
+
+    def __init__(
+        self, name: str, source: FileSource, folder: Path, taking: Taking, scan_every: float
+    ) -> None:
+        self._name = name
+        self._source = source
+        self._folder = folder
+        self._taking = taking
+        self._scan_every = scan_every
+        self._polling = False
+        self._agenda = LookAgenda(scan_every)
+        self._news = asyncio.Event()
+        self._events: FolderEvents | None = None
+        self._heard_of: tuple[int, int] | None = None
+        self._absent = False
+        self._unreadable: frozenset[tuple[str, str]] = frozenset()
+        self.looked = asyncio.Event()
+        """Set after the first look."""
+
+    async def run(self) -> None:
+        """Look, wait, look again."""
+        structlog.contextvars.bind_contextvars(source=self._name)
+        await self._choose_how()
+        try:
+            while True:
+                due = self._agenda.due(time.monotonic())
+                if due is None:
+                    await self._wait()
+                    continue
+                await self._look(due)
+                self.looked.set()
+        finally:
+            await asyncio.shield(self._hear_no_more())
+
+    # --- hearing
+
+    async def _choose_how(self) -> None:
+        if self._source.watch == "polling":
+            self._poll("the config says so")
+        elif self._source.watch == "auto":
+            kind = await asyncio.to_thread(silent_file_system, self._folder)
+            if kind is not None:
+                self._poll(f"{kind} does not tell of what others do")
+
+    def _poll(self, reason: str) -> None:
+        log.info("source_is_polled", source=self._name, folder=str(self._folder), reason=reason)
+        self._polling = True
+        self._agenda = LookAgenda(min(_POLL_SECONDS, self._scan_every))
+
+    async def _hear(self) -> None:
+        """Hear of the folder that stands there now."""
+        if self._polling:
+            return
+        stands = await asyncio.to_thread(_identity, self._folder)
+        if self._events is not None and stands == self._heard_of:
+            return
+        await self._hear_no_more()
+        if stands is None:
+            return
+        loop = asyncio.get_running_loop()
+        events = FolderEvents(
+            self._folder,
+            self._source.patterns,
+            lambda change: _call_soon(loop, self._heard, change),
+        )
+        try:
+            await asyncio.to_thread(events.start)
+        except FileNotFoundError:
+            return  # gone again: the look will say so
+        except OSError as error:
+            self._poll(f"its events cannot be heard: {error.strerror or error}")
+            log.warning(
+                "events_unavailable", source=self._name, reason=error.strerror or str(error)
+            )
+            return
+        self._events, self._heard_of = events, stands
+
+    async def _hear_no_more(self) -> None:
+        events, self._events = self._events, None
+        if events is not None:
+            await asyncio.to_thread(events.stop)
+
+    def _heard(self, change: FolderChange) -> None:
+        now = time.monotonic()
+        match change.kind:
+            case ChangeKind.WRITTEN:
+                self._agenda.heard_written(change.name, now)
+            case ChangeKind.COMPLETE:
+                self._agenda.heard_complete(change.name, now)
+            case ChangeKind.FOLDER:
+                self._agenda.heard_of_folder(now)
+            case ChangeKind.GONE:
+                self._heard_of = None
+                self._agenda.heard_of_folder(now)
+        self._news.set()
+
+    # --- looking
+
+    async def _wait(self) -> None:
+        self._news.clear()
+        pause = self._agenda.next_at - time.monotonic()
+        if self._events is not None:
+            pause = min(pause, _FOLDER_CHECK_SECONDS)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), max(pause, 0.0))
+            return
+        if self._events is not None and (
+            await asyncio.to_thread(_identity, self._folder) != self._heard_of
+        ):
+            self._agenda.heard_of_folder(time.monotonic())
+
+    async def _look(self, due: Due) -> None:
+        if due.everything:
+            await self._hear()
+        try:
+            found = await self._taking.look(
+                self._name, only=None if due.everything else due.names, complete=due.complete
+            )
+        except FolderAbsentError as error:
+            if not self._absent:
+                log.warning("folder_absent", source=self._name, reason=error.message)
+            self._absent = True
+            await self._hear_no_more()
+            self._agenda.absent(time.monotonic())
+            return
+        if self._absent:
+            log.info("folder_is_back", source=self._name, folder=str(self._folder))
+            self._absent = False
+        self._note(found, due)
+
+    def _note(self, found: Found, due: Due) -> None:
+        now = time.monotonic()
+        now_ns = time.time_ns()
+        for stat in found.young:
+            pause = settles_in(stat.mtime_ns, now_ns, self._source.settle)
+            self._agenda.settles(stat.name, now + max(pause, DEBOUNCE_SECONDS))
+        if not due.everything:
+            return
+        self._agenda.scanned(found.scan_seconds, now)
+        unreadable = frozenset(found.unreadable)
+        for file, reason in sorted(unreadable - self._unreadable):
+            log.warning("file_left", source=self._name, name=file, reason=reason)
+        self._unreadable = unreadable
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        stat = folder.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _call_soon(
+    loop: asyncio.AbstractEventLoop, function: Callable[[FolderChange], None], change: FolderChange
+) -> None:
+    with suppress(RuntimeError):  # the loop has ended before the observer's thread
+        loop.call_soon_threadsafe(function, change)

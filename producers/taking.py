@@ -1,0 +1,112 @@
+"""Takes in what is ready in the sources' folders, for whoever asks: one look at a source at a time.
+
+What a look does is told by metrics; what it takes goes to the pipeline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from headrace.config import FileSource
+from headrace.metrics import LAST_SCAN, SCAN_SECONDS, WAITING_FILES
+from headrace.producers.delivery import DeliveryRow
+from headrace.producers.files.scan import FileStat
+from headrace.producers.intake import CHUNK_FILES, Intake
+from headrace.producers.pipeline import Pipeline
+
+log = structlog.get_logger("produce")
+
+NOTHING: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look left where it is, and what it took.
+
+    `young`: not settled yet, or changed while they were copied. `unreadable`: names of files and
+    folders, each with why. `rejected`: still lying there as they were when they were rejected.
+    `scan_seconds`: what looking cost, without the taking.
+    """
+
+    taken: frozenset[str]
+    young: tuple[FileStat, ...]
+    unreadable: tuple[tuple[str, str], ...]
+    rejected: tuple[DeliveryRow, ...]
+    scan_seconds: float
+
+
+class Taking:
+    """Looks at sources. Safe between tasks; its methods belong to the event loop."""
+
+    def __init__(
+        self, intake: Intake, pipeline: Pipeline, sources: Mapping[str, FileSource]
+    ) -> None:
+        self._intake = intake
+        self._pipeline = pipeline
+        self._sources = sources
+        self._locks = {name: asyncio.Lock() for name in sources}
+        self._waiting: dict[str, set[str]] = {name: set() for name in sources}
+        self._looked_at: dict[str, float] = {}
+
+    def looked_at(self, source: str) -> float | None:
+        """When its whole folder was last looked at (monotonic time); None: not yet."""
+        return self._looked_at.get(source)
+
+    async def look(
+        self,
+        source: str,
+        *,
+        only: Collection[str] | None = None,
+        complete: Collection[str] = NOTHING,
+        passing_over: Collection[str] = NOTHING,
+    ) -> Found:
+        """Take what is ready: in the whole folder, or of the files named in `only`.
+
+        `complete`: files that need not settle, as they were renamed into place. `passing_over`:
+        files that are not taken now. Names are relative to the folder, with `/`. Raises
+        `FolderAbsentError`, and what reading and writing spool and ledger raises.
+        """
+        async with self._locks[source]:
+            return await self._look(source, only, complete, passing_over)
+
+    async def _look(
+        self,
+        name: str,
+        only: Collection[str] | None,
+        complete: Collection[str],
+        passing_over: Collection[str],
+    ) -> Found:
+        source = self._sources[name]
+        began = time.monotonic()
+        if only is None:
+            self._looked_at[name] = began
+        look = await asyncio.to_thread(
+            self._intake.look, name, source, time.time_ns(), only, complete
+        )
+        scan_seconds = time.monotonic() - began
+        if only is None:
+            SCAN_SECONDS.labels(name).observe(scan_seconds)
+            LAST_SCAN.labels(name).set_to_current_time()
+        ready = [stat for stat in look.ready if stat.name not in passing_over]
+        young, unreadable = list(look.young), list(look.unreadable)
+        taken_names: set[str] = set()
+        for first in range(0, len(ready), CHUNK_FILES):
+            chunk = ready[first : first + CHUNK_FILES]
+            taken = await asyncio.to_thread(self._intake.take, name, source, chunk)
+            young += taken.changed
+            unreadable += [(stat.name, reason) for stat, reason in taken.unreadable]
+            taken_names |= {receipt.identity.name for receipt in taken.receipts}
+            self._pipeline.received(taken.receipts)
+        still_waiting = {stat.name for stat in young} | {file for file, _ in unreadable}
+        kept = NOTHING if only is None else self._waiting[name].difference(only)
+        self._waiting[name] = still_waiting | kept
+        WAITING_FILES.labels(name).set(len(self._waiting[name]))
+        return Found(
+            frozenset(taken_names), tuple(young), tuple(unreadable), look.rejected, scan_seconds
+        )

@@ -1,0 +1,46 @@
+"""Tasks that run beside something and end with it, or end it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from headrace.errors import BrokerError
+
+
+@asynccontextmanager
+async def beside(parts: Iterable[Coroutine[None, None, None]]) -> AsyncIterator[None]:
+    """Run these beside the body; the first error of any of them, or of the body, ends them all."""
+    with _first_error():
+        async with asyncio.TaskGroup() as tasks:
+            helpers = [tasks.create_task(_to_its_end(part)) for part in parts]
+            yield
+            for helper in helpers:
+                helper.cancel()
+
+
+async def _to_its_end(part: Coroutine[None, None, None]) -> None:
+    """A task group takes a cancelled task for one that was meant to end: it would miss for ever."""
+    try:
+        await part
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise BrokerError(
+            "the Kafka client cancelled a task that is not its own",
+            remedy="run again: it goes on where it was",
+        ) from None
+
+
+@contextmanager
+def _first_error() -> Iterator[None]:
+    """Out of a task group comes the one error that ended it, not a group."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
