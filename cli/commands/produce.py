@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from headrace.cli.role import HttpPlace
     from headrace.config import Config
     from headrace.infra.role_process import RoleChannel
+    from headrace.producers.outcome import ProduceSummary
 
 _END_SECONDS: Final = 8.0
 
@@ -113,41 +114,24 @@ def _once(
     *,
     supervised: bool,
 ) -> dict[str, int]:
+    """Have it done by the producer that runs, or do it here; its figures."""
+    from headrace.cli.ask_producer import ask_producer, producer_url
     from headrace.cli.output import count
-    from headrace.cli.role import bootstrap_of
-    from headrace.producers.outcome import ProduceProgress, ProduceSummary
 
-    address = bootstrap_of(config, bootstrap_servers)
-
-    async def produce() -> ProduceSummary:
-        from headrace.producers.service import produce_once
-
-        task = asyncio.current_task()
-        assert task is not None
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-
-        def say(progress: ProduceProgress) -> None:
-            channel.say("progress", **asdict(progress))
-
-        return await produce_once(
-            config,
-            bootstrap_servers=address,
-            source=source,
-            wait_until_landed=until_landed,
-            progress=say,
-        )
-
-    try:
-        summary = asyncio.run(produce())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
-    for text in summary.notices():
+    def notice(text: str) -> None:
         channel.say("notice", text=text)
         if not supervised:
             click.echo(text, err=True)
-    figures = summary.figures()
+
+    # One that is supervised was started by who knows that no other is at work.
+    url = None if supervised else producer_url(config)
+    if url is not None:
+        figures = ask_producer(url, source, until_landed=until_landed, on_notice=notice)
+    else:
+        summary = _work_once(config, channel, bootstrap_servers, source, until_landed)
+        for text in summary.notices():
+            notice(text)
+        figures = summary.figures()
     channel.say("done", **figures)
     if not supervised:
         click.echo(
@@ -156,3 +140,35 @@ def _once(
             err=True,
         )
     return figures
+
+
+def _work_once(
+    config: Config,
+    channel: RoleChannel,
+    bootstrap_servers: str | None,
+    source: str | None,
+    until_landed: bool,
+) -> ProduceSummary:
+    from headrace.cli.role import bootstrap_of
+    from headrace.producers.service import produce_once
+
+    address = bootstrap_of(config, bootstrap_servers)
+
+    async def produce() -> ProduceSummary:
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        return await produce_once(
+            config,
+            bootstrap_servers=address,
+            source=source,
+            wait_until_landed=until_landed,
+            progress=lambda progress: channel.say("progress", **asdict(progress)),
+        )
+
+    try:
+        return asyncio.run(produce())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None

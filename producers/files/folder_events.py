@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -116,7 +116,7 @@ class FolderEvents(FileSystemEventHandler):
 
 
 def _new_observer() -> BaseObserver:
-    if sys.platform.startswith("linux"):
+    if platform.system() == "Linux":
         from watchdog.observers.inotify import InotifyObserver
 
         # "Full": a file moved in from elsewhere is told as moved, not as made.
