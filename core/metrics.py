@@ -216,7 +216,10 @@ QUARANTINED_RECORDS: Final = _gauge(
     ["stream", "rule"],
 )
 TABLE_ROWS: Final = _gauge(
-    "orchestrate", "headrace_table_rows", "Rows of a table.", ["layer", "table"]
+    "orchestrate",
+    "headrace_table_rows",
+    "Rows of a table, as a query of it counts them.",
+    ["layer", "table"],
 )
 TABLE_BYTES: Final = _gauge(
     "orchestrate", "headrace_table_bytes", "Bytes of a table's current files.", ["layer", "table"]
@@ -225,7 +228,10 @@ TABLE_FILES: Final = _gauge(
     "orchestrate", "headrace_table_files", "A table's current files.", ["layer", "table"]
 )
 TABLE_VERSION: Final = _gauge(
-    "orchestrate", "headrace_table_version", "A table's version.", ["layer", "table"]
+    "orchestrate",
+    "headrace_table_version",
+    "A table's version; -1: it is not there yet.",
+    ["layer", "table"],
 )
 VERSIONS_BEHIND: Final = _gauge(
     "orchestrate",

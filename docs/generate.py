@@ -1,6 +1,6 @@
-"""Writes `docs/reference/` from the code: config keys from their models, commands from their help.
+"""Writes `docs/reference/` from the code: config keys, commands' help, metrics.
 
-make docs       # after a change of either; a test says when it was forgotten
+make docs       # after a change of any; a test says when it was forgotten
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from headrace.config import Settings
+from headrace.metrics import DEFINITIONS, Definition, ServedBy
 from headrace.stream import Column, EventTimeRule, Stream
 from headrace.units import parse_duration, parse_size
 
@@ -53,6 +54,73 @@ Exit codes: 0 done (also where records were quarantined), 1 failed (also where a
 rejected; the others have landed), 2 usage or config, 3 a check did not hold. With `--json` there is
 one JSON document on stdout; logs go to stderr.
 """
+
+METRICS_HEAD = """\
+# Metrics and health
+
+Written from the code by `make docs`; change it there.
+
+Every role that stays (`broker`, `produce`, `consume`, `orchestrate`, and `up` itself as
+`supervisor`) serves `/metrics` and `/healthz` on a port of its own: `--http-port`, or a free one,
+which `headrace status` shows. Under `up`, `.headrace/prometheus.json` has all of them in the form
+of Prometheus's `file_sd_configs`. What to do with them: [Metrics](../how-to/metrics.md).
+
+A counter begins at 0 with its role. Labels are bounded: sources, streams, tables and a contract's
+columns and checks as the project names them, and fixed lists; never a delivery or a file. What
+Python and the process itself cost is there as well (`python_*`; on Linux `process_*`).
+
+## `/healthz`
+
+`200` while the role does its work, else `503`; both with
+`{"role": "consume", "ok": false, "reason": "the broker has not answered for 41 s"}`.
+
+| role | is not well while |
+|---|---|
+| `supervisor` | a role is not running, or not ready |
+| `broker` | it does not listen yet, the disk is full, or a topic's log takes no records |
+| `produce` | a source was not looked at for too long, or the broker is lost |
+| `consume` | it has not joined its group yet, or for 30 s the broker has not answered or a \
+micro-batch could not be committed |
+| `orchestrate` | one of Dagster's processes is down |
+
+Nothing is lost meanwhile, whatever the answer says: a restart on `503` is never needed for the
+data's sake.
+"""
+
+METRIC_LABELS = """
+## Labels
+
+| label | is |
+|---|---|
+| `source`, `stream` | as the project's config names them |
+| `layer` | `bronze`, `silver` (what is `ok`), `quarantine`, `duplicate` or `gold` |
+| `table` | a stream, or a model of gold |
+| `rule` | a column or a check of the stream's contract, `unreadable`, `not JSON`, `not UTF-8 \
+text`, `not an object`, `the event has no data`, `event date`, `event time`, or `other` |
+| `state` | where a delivery stands, as `headrace deliveries` says it |
+| `outcome` | `new` or `duplicate` |
+| `verdict` | `ok`, `quarantined` or `duplicate` |
+| `status` | of a run, as Dagster says it |
+| `role` | as in `headrace status` |
+| `topic` | one of the project's topics, or `other` |
+| `api` | a request type of Kafka's protocol |
+| `listener` | the address the embedded broker listens on |
+"""
+
+_ROLE_TITLES: dict[ServedBy, str] = {
+    "every role": "Every role",
+    "produce": "`produce`: sources to topics",
+    "consume": "`consume`: topics to bronze",
+    "orchestrate": "`orchestrate`: bronze to silver and gold",
+    "broker": "`broker`: the embedded broker",
+    "supervisor": "`up`: the supervisor",
+}
+_UNITS = {
+    "timestamp_seconds": "Unix time",
+    "seconds": "seconds",
+    "bytes": "bytes",
+    "records": "records",
+}
 
 
 def unit_of(field: FieldInfo) -> str | None:
@@ -198,9 +266,38 @@ def _help(command: click.Command, parent: click.Context | None, name: str) -> It
                 yield from _help(inner, context, child)
 
 
+def metric_unit(name: str) -> str:
+    """A metric's unit, which its name says last."""
+    plain = name.removesuffix("_total")
+    return next((unit for end, unit in _UNITS.items() if plain.endswith("_" + end)), "")
+
+
+def metric_row(definition: Definition) -> str:
+    """One metric's line of its table."""
+    labels = ", ".join(f"`{label}`" for label in definition.labels)
+    cells = [f"`{definition.name}`", definition.kind, labels, metric_unit(definition.name)]
+    return "| " + " | ".join([*cells, definition.meaning]) + " |"
+
+
+def metrics_reference() -> str:
+    """The text of `metrics.md`."""
+    lines = [METRICS_HEAD]
+    for role, title in _ROLE_TITLES.items():
+        lines.append(f"## {title}\n")
+        lines.append("| metric | type | labels | unit | |")
+        lines.append("|---|---|---|---|---|")
+        lines.extend(metric_row(each) for each in DEFINITIONS if each.served_by == role)
+        lines.append("")
+    return "\n".join(lines).rstrip("\n") + "\n" + METRIC_LABELS
+
+
 def pages() -> dict[str, Callable[[], str]]:
     """Each generated page and what makes its text."""
-    return {"config.md": config_reference, "commands.md": command_reference}
+    return {
+        "config.md": config_reference,
+        "commands.md": command_reference,
+        "metrics.md": metrics_reference,
+    }
 
 
 if __name__ == "__main__":

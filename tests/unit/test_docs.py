@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from headrace.metrics import DEFINITIONS
+
 
 @pytest.fixture(scope="module")
 def generate(repository: Path) -> ModuleType:
@@ -21,7 +23,7 @@ def generate(repository: Path) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["config.md", "commands.md"])
+@pytest.mark.parametrize("page", ["config.md", "commands.md", "metrics.md"])
 def test_the_reference_is_current(generate: ModuleType, page: str) -> None:
     path = generate.REFERENCE / page
     assert path.read_text() == generate.pages()[page](), "run `make docs`"
@@ -31,6 +33,11 @@ def test_each_setting_is_described(generate: ModuleType) -> None:
     rows = [line for line in generate.config_reference().splitlines() if line.startswith("| `")]
     assert len(rows) > 30
     assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def test_each_metric_is_in_the_reference_once(generate: ModuleType) -> None:
+    found = re.findall(r"^\| `(headrace_\w+)` \|", generate.metrics_reference(), re.MULTILINE)
+    assert sorted(found) == sorted(definition.name for definition in DEFINITIONS)
 
 
 def test_links_between_pages_lead_somewhere(repository: Path) -> None:
