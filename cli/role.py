@@ -30,8 +30,7 @@ def run_role(
 ) -> Iterator[tuple[Config, RoleChannel]]:
     """Set up logs and config; tell a supervising parent of an error before it is raised."""
     channel = RoleChannel(supervised=supervised)
-    configure_logs(verbose=verbose or supervised)
-    structlog.contextvars.bind_contextvars(role=role)
+    configure_logs(role=role, verbose=verbose or supervised)
     try:
         yield load_config(project), channel
     except HeadraceError as error:
