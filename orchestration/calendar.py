@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Literal
+from typing import Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -19,6 +19,7 @@ from headrace.config import Config
 from headrace.lakehouse.models import Grain
 
 Place = Literal["before", "within", "ahead"]
+PLACES: Final[tuple[Place, ...]] = get_args(Place)
 
 
 def utc_now() -> datetime:
@@ -56,11 +57,9 @@ class PartitionCalendar:
             return None
         return self.daily if grain == "day" else self.monthly
 
-    def place(self, day: date) -> Place:
-        """Where a date (or the first day of a month) lies. Months are compared as their first day
-        is, which is why the first partition's month counts as within.
-        """
-        if day < self.first_date.replace(day=1) or (day.day != 1 and day < self.first_date):
+    def place(self, day: date, *, monthly: bool = False) -> Place:
+        """Where a date lies, or (`monthly`) the first day of a month."""
+        if day < (self.first_date.replace(day=1) if monthly else self.first_date):
             return "before"
         return "ahead" if day > self.today else "within"
 

@@ -15,7 +15,9 @@ from headrace.orchestration.assets import (
     silver_asset,
     table_checks,
 )
+from headrace.orchestration.failed_runs import failure_sensor
 from headrace.orchestration.orchestrated import Seams, load_project
+from headrace.orchestration.polls import polls
 from headrace.orchestration.refresh_run import refresh_job
 from headrace.orchestration.refresh_sensor import refresh_sensor
 
@@ -28,8 +30,8 @@ def build_definitions(
 ) -> dg.Definitions:
     """Everything Dagster shows and does of a project.
 
-    `project`: its folder, or its config. `sensor_running`: whether the sensor runs from the start,
-    or waits to be switched on in the page. `seams`: what a test replaces.
+    `project`: its folder, or its config. `sensor_running`: whether sensors and schedules run from
+    the start, or wait to be switched on in the page. `seams`: what a test replaces.
 
     It can be merged with definitions of your own, whose assets may depend on these by their keys:
     `["bronze", <stream>]`, `["silver", <stream>]`, `["gold", <model>]`.
@@ -44,10 +46,12 @@ def build_definitions(
         warnings.simplefilter("ignore", dg.BetaWarning)  # of single-run backfills, in use since 1.5
         assets += [silver_asset(loaded, name, c) for name, c in loaded.catalog.contracts.items()]
         assets += [gold_asset(loaded, model) for model in loaded.catalog.models]
+    schedules, poll_sensors = polls(loaded, running=sensor_running)
     rebuilds = [rebuild_job(loaded)] if loaded.catalog.contracts else []
     return dg.Definitions(
         assets=assets,
         asset_checks=table_checks(loaded),
         jobs=[refresh, *rebuilds],
-        sensors=[refresh_sensor(loaded, refresh, status)],
+        schedules=schedules,
+        sensors=[refresh_sensor(loaded, refresh, status), failure_sensor(status), *poll_sensors],
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
 
 import dagster as dg
 import structlog
 
-from headrace.lakehouse.delta import LakeTable
+from headrace.lakehouse.delta import Lake, LakeTable
 from headrace.lakehouse.partition_counts import (
     PartitionCount,
     changed_partitions,
@@ -18,13 +19,18 @@ from headrace.lakehouse.partition_counts import (
 )
 from headrace.lakehouse.query import Catalog
 from headrace.lakehouse.silver import silver_position
+from headrace.lakehouse.table_heads import Head
 from headrace.lakehouse.table_refs import TableRef
-from headrace.orchestration.calendar import PartitionCalendar
-from headrace.orchestration.checks import check_evaluations
+from headrace.orchestration.calendar import PLACES, PartitionCalendar
+from headrace.orchestration.checks import check_evaluations, checks_digest
 from headrace.orchestration.told import Told
+
+_AT_ONCE: Final = 500
 
 log = structlog.get_logger("dagster")
 
+# For some dates of a table (None: one without dates), the version of it that Dagster shows.
+Shown = Callable[[TableRef, Sequence[date | None]], Mapping[date | None, int]]
 Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 
@@ -67,6 +73,7 @@ def report_table(
     told: Told | None,
     *,
     max_quarantined_share: float,
+    shown: Shown = lambda _ref, _days: {},
 ) -> TableReport | None:
     """What changed since Dagster was last told; None where there is no such table.
 
@@ -78,28 +85,57 @@ def report_table(
     changed = changed_partitions(catalog.lake, ref, table, None if told is None else told.head)
     counts = partition_counts(table)
     about = _about(catalog, ref, table)
-    head = Told(table.table_id, table.version)
     if not _is_dated(table):
+        told_of_it = told is not None and told.table_id == table.table_id
+        if told_of_it and shown(ref, [None]).get(None) == table.version:
+            changed = frozenset()
         events = [_materialised(ref, None, total(counts), about)] if changed else []
-        return TableReport(tuple(events), head)
+        return TableReport(tuple(events), Told(table.table_id, table.version))
     earlier = () if told is None else told.ahead
-    days = sorted(
-        {day for day in changed if day is not None} | set(map(date.fromisoformat, earlier))
-    )
-    within = [day for day in days if calendar.place(day) == "within"]
-    _say_outside(ref, [day for day in days if calendar.place(day) == "before"])
-    materialised = [_materialised(ref, d, counts.get(d, PartitionCount()), about) for d in within]
+    days = {day for day in changed if day is not None} | set(map(date.fromisoformat, earlier))
+    monthly = "event_month" in table.partition_columns
+    at = {
+        place: [day for day in sorted(days) if calendar.place(day, monthly=monthly) == place]
+        for place in PLACES
+    }
+    _say_outside(ref, at["before"])
+    within = at["within"]
     empty = _empty(() if told is None else told.empty, within, counts)
-    checks = check_evaluations(ref, counts, empty, max_quarantined_share) if changed else ()
+    checks = check_evaluations(ref, counts, empty, max_quarantined_share)
+    said = checks_digest(checks)
+    if told is not None and told.table_id == table.table_id:
+        within = _unsaid(catalog.lake, ref, table, told, within, shown)
+        checks = () if said == told.checks else checks
     return TableReport(
-        (*materialised, *checks),
+        (
+            *(_materialised(ref, day, counts.get(day, PartitionCount()), about) for day in within),
+            *checks,
+        ),
         Told(
-            head.table_id,
-            head.version,
-            tuple(day.isoformat() for day in days if calendar.place(day) == "ahead"),
+            table.table_id,
+            table.version,
+            tuple(day.isoformat() for day in at["ahead"]),
             tuple(day.isoformat() for day in empty),
+            said,
         ),
     )
+
+
+def _unsaid(
+    lake: Lake, ref: TableRef, table: LakeTable, told: Told, days: list[date], shown: Shown
+) -> list[date]:
+    """Those of which Dagster does not show the latest already.
+
+    A rebuild in the page tells of its own partitions, and a report that was broken off told of
+    some: their materialisations name the version they are of.
+    """
+    versions = shown(ref, days)
+    since = {
+        version: changed_partitions(lake, ref, table, Head(table.table_id, version))
+        for version in set(versions.values())
+        if told.version < version <= table.version
+    }
+    return [day for day in days if day in since.get(versions.get(day, 0), {day})]
 
 
 def partition_metadata(
@@ -164,6 +200,35 @@ def _say_outside(ref: TableRef, days: list[date]) -> None:
         )
 
 
+def shown_versions(
+    instance: dg.DagsterInstance, ref: TableRef, days: Sequence[date | None]
+) -> dict[date | None, int]:
+    """For each of these dates, the table's version in its latest materialisation, if it has one."""
+    key = asset_key(ref)
+    if None in days:
+        latest = instance.get_latest_materialization_event(key)
+        version = _version_in(None if latest is None else latest.asset_materialization)
+        return {} if version is None else {None: version}
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+    names = {day.isoformat() for day in days if day is not None}
+    by_partition = instance.event_log_storage.get_latest_storage_id_by_partition(key, kind, names)
+    ids = list(by_partition.values())
+    found: dict[date | None, int] = {}
+    for begin in range(0, len(ids), _AT_ONCE):
+        chosen = dg.AssetRecordsFilter(asset_key=key, storage_ids=ids[begin : begin + _AT_ONCE])
+        for record in instance.fetch_materializations(chosen, limit=_AT_ONCE).records:
+            version = _version_in(record.asset_materialization)
+            if record.partition_key and version is not None:
+                found[date.fromisoformat(record.partition_key)] = version
+    return found
+
+
+def _version_in(materialisation: dg.AssetMaterialization | None) -> int | None:
+    about = {} if materialisation is None else materialisation.metadata
+    version = about.get("table_version")
+    return version.value if version and isinstance(version.value, int) else None
+
+
 def observed_bronze(catalog: Catalog, stream: str, told: Told | None) -> TableReport | None:
     """Bronze is external to Dagster: it is told how far it is, once for each version reported."""
     table = catalog.lake.open("bronze", stream)
@@ -191,6 +256,7 @@ def project_reports(
     told: Mapping[TableRef, Told],
     *,
     max_quarantined_share: float,
+    shown: Shown,
 ) -> Iterator[tuple[TableRef, TableReport]]:
     """Every table that has a version Dagster was not told of, in the data's order.
 
@@ -208,6 +274,7 @@ def project_reports(
                 ref,
                 told.get(ref),
                 max_quarantined_share=max_quarantined_share,
+                shown=shown,
             )
         )
         if report is not None and report.told != told.get(ref):

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: Dagster does not resolve an op's config from text.
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import dagster as dg
@@ -10,9 +11,10 @@ import dagster as dg
 from headrace.errors import HeadraceError
 from headrace.lakehouse.refresh import RefreshReport
 from headrace.orchestration.linger import Linger
-from headrace.orchestration.materialisations import Event, project_reports
+from headrace.orchestration.materialisations import Event, project_reports, shown_versions
 from headrace.orchestration.observations import Observations, send, send_refreshed
 from headrace.orchestration.orchestrated import OrchestratedProject
+from headrace.orchestration.run_log import console_loggers
 from headrace.orchestration.told import ToldTables
 
 JOB_NAME: Final = "refresh"
@@ -45,7 +47,7 @@ def refresh_job(project: OrchestratedProject) -> dg.JobDefinition:
         name=JOB_NAME,
         description="Brings silver and gold up to date with bronze, as `headrace run` does.",
         executor_def=dg.in_process_executor,
-        metadata={"project": project.config.name},
+        logger_defs=console_loggers(),
     )
     def job() -> None:
         refresh()
@@ -82,7 +84,7 @@ def refresh_events(
             _say(report, say)
             linger.refreshed()
         elif step == "report":
-            yield from _tell(project, told)
+            yield from _tell(project, instance, told)
             linger.reported(seams.monotonic())
         elif step == "end":
             break
@@ -92,16 +94,18 @@ def refresh_events(
         raise dg.Failure("\n".join(failures), allow_retries=False)
 
 
-def tell_changes(project: OrchestratedProject, instance: dg.DagsterInstance) -> Iterator[Event]:
+def _tell(
+    project: OrchestratedProject, instance: dg.DagsterInstance, told: ToldTables
+) -> Iterator[Event]:
     """What Dagster was not told of yet, whoever refreshed it; remembered as it is taken."""
-    return _tell(project, ToldTables(instance, project.config.name))
-
-
-def _tell(project: OrchestratedProject, told: ToldTables) -> Iterator[Event]:
     known = told.read(project.tables)
     share = project.config.settings.orchestrate.max_quarantined_share
     for ref, report in project_reports(
-        project.catalog, project.calendar, known, max_quarantined_share=share
+        project.catalog,
+        project.calendar,
+        known,
+        max_quarantined_share=share,
+        shown=partial(shown_versions, instance),
     ):
         yield from report.events
         told.write(ref, report.told)

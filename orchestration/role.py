@@ -14,8 +14,6 @@ from starlette.routing import BaseRoute, Route
 from headrace import metrics
 from headrace.config import Config
 from headrace.errors import HeadraceError
-from headrace.lakehouse.catalog import lake_of, load_reading_catalog
-from headrace.lakehouse.query import Catalog
 from headrace.orchestration.observations import PATH, Observations, record
 from headrace.orchestration.service import Orchestrator
 from headrace.orchestration.table_gauges import TableGauges
@@ -33,7 +31,7 @@ class OrchestrateRole:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._orchestrator: Orchestrator | None = None
-        self._gauges = TableGauges(config.paths.scratch)
+        self._gauges: TableGauges | None = None
         self._looked_at = float("-inf")
 
     @property
@@ -60,12 +58,11 @@ class OrchestrateRole:
             for status, runs in self._orchestrator.history.counts().items():
                 metrics.ORCHESTRATOR_RUNS.labels(status).set(runs)
         try:
-            self._gauges.set(self._catalog())
+            if self._gauges is None:
+                self._gauges = TableGauges(self._config)
+            self._gauges.set()
         except HeadraceError as error:
             log.warning("tables_not_measured", error=error.message)
-
-    def _catalog(self) -> Catalog:
-        return load_reading_catalog(self._config, lake_of(self._config))
 
     async def _observe(self, request: Request) -> Response:
         body = await request.body()

@@ -25,7 +25,7 @@ _FINISHED: Final = [
     dg.DagsterRunStatus.FAILURE,
     dg.DagsterRunStatus.CANCELED,
 ]
-_BATCH: Final = 200
+_AT_ONCE: Final = 500
 
 
 class RunHistory:
@@ -46,28 +46,63 @@ class RunHistory:
             for status in dg.DagsterRunStatus
         }
 
-    def fail_unfinished(self, why: str) -> int:
-        """Mark runs as failed that no process can be at work on; how many."""
+    def end_unfinished(self, why: str, *, planned: bool = False) -> int:
+        """Mark runs that no process is at work on any more; how many.
+
+        As canceled where they were ended on purpose, else as failed.
+        """
         runs = self._instance.get_runs(filters=dg.RunsFilter(statuses=_AT_WORK))
         for run in runs:
-            self._instance.report_run_failed(run, why)
+            if planned:
+                self._instance.report_run_canceled(run, why)
+            else:
+                self._instance.report_run_failed(run, why)
         return len(runs)
 
     def keep_house(self) -> int:
-        """Delete runs that are too old, with all they logged; how many."""
+        """Delete runs that are too old, with all they logged; how many.
+
+        One that holds the latest materialisation of a partition stays, so that the page goes on
+        showing it: of a day that was written two thousand times that is the last run alone.
+        """
         before = datetime.now(UTC) - self._keep
-        deleted = 0
-        while True:
-            runs = self._instance.get_runs(
-                filters=dg.RunsFilter(statuses=_FINISHED, created_before=before),
-                limit=_BATCH,
-                ascending=True,
-            )
-            for run in runs:
-                self._instance.delete_run(run.run_id)
-            deleted += len(runs)
-            if len(runs) < _BATCH:
-                break
+        filters = dg.RunsFilter(statuses=_FINISHED, created_before=before)
+        old = self._ids(filters)
+        if not old:
+            return 0
+        deleted = old - self._showing()
+        for run_id in deleted:
+            self._instance.delete_run(run_id)
         if deleted:
-            log.info("old_runs_deleted", runs=deleted)
-        return deleted
+            log.info("old_runs_deleted", runs=len(deleted), kept_as_latest=len(old) - len(deleted))
+        return len(deleted)
+
+    def _ids(self, filters: dg.RunsFilter) -> set[str]:
+        found: set[str] = set()
+        cursor = None
+        while True:
+            ids = self._instance.get_run_ids(filters=filters, cursor=cursor, limit=_AT_ONCE)
+            found.update(ids)
+            if len(ids) < _AT_ONCE:
+                return found
+            cursor = ids[-1]
+
+    def _showing(self) -> set[str]:
+        """The runs that hold what is the latest of an asset, or of a partition of one."""
+        events, kind = self._instance.event_log_storage, dg.DagsterEventType.ASSET_MATERIALIZATION
+        runs: set[str] = set()
+        for asset in events.get_asset_records():
+            entry = asset.asset_entry
+            latest = entry.last_materialization_record
+            runs.update({latest.run_id} if latest else ())
+            observed = entry.last_observation_record
+            runs.update({observed.run_id} if observed else ())
+            by_partition = events.get_latest_storage_id_by_partition(entry.asset_key, kind)
+            ids = list(by_partition.values())
+            for begin in range(0, len(ids), _AT_ONCE):
+                chosen = dg.AssetRecordsFilter(
+                    asset_key=entry.asset_key, storage_ids=ids[begin : begin + _AT_ONCE]
+                )
+                found = self._instance.fetch_materializations(chosen, limit=_AT_ONCE)
+                runs.update(record.run_id for record in found.records)
+        return runs

@@ -12,16 +12,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import structlog
 
 from headrace.config import Config
-from headrace.errors import UsageError
+from headrace.config_file import load_config
+from headrace.errors import ConfigError, UsageError
+from headrace.lakehouse.catalog import lake_of, load_reading_catalog
 from headrace.orchestration.home import LOCATION, DagsterHome, make_home, remove_socket
 from headrace.orchestration.observations import URL_VARIABLE
 from headrace.orchestration.processes import Child
+from headrace.orchestration.project_files import files_fingerprint
 from headrace.orchestration.refresh_sensor import WAIT_VARIABLE
 from headrace.orchestration.run_history import RunHistory
 from headrace.role_http import Health
@@ -31,9 +33,9 @@ log = structlog.get_logger("dagster")
 _LOOK_SECONDS: Final = 0.5
 # Just under five of Dagster's rounds of 5 s: the next tick begins when this one has ended.
 _SENSOR_WAIT_SECONDS: Final = 24.0
-_START_SECONDS: Final = 120.0
 _END_SECONDS: Final = 7.0
 _KEEP_HOUSE_SECONDS: Final = 3_600.0
+_KILLED: Final = "its process was killed; a new run goes on from the tables"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +63,22 @@ class Orchestrator:
         self._children = _children(self._home, page, environment)
         self.history = RunHistory(self._home.folder, config.settings.orchestrate)
         self._ready = False
+        self._keep_house_at = time.monotonic()
+        self._files_seen = self._files_loaded = files_fingerprint(config.paths)
 
     def serve(self, stop: threading.Event, on_ready: Callable[[], None]) -> None:
         """Run until told to stop. `on_ready` hears when the page answers for the first time."""
         code_server, daemon, page = self._children
         # Whatever the database says is at work was killed with its code server.
-        self.history.fail_unfinished("ended with the orchestrator; a new run goes on")
-        keep_house_at = time.monotonic() + _KEEP_HOUSE_SECONDS
+        self.history.end_unfinished(_KILLED)
         started_at = time.monotonic()
         code_server.start()
         try:
             while not stop.wait(_LOOK_SECONDS if self._ready else 0.1):
                 if code_server.ended():
-                    self.history.fail_unfinished("ended with its code server; a new run goes on")
+                    self.history.end_unfinished(_KILLED)
                 code_server.start_if_due()
-                if not code_server.running or not _is_socket(self._home.socket):
+                if not code_server.running or not self._home.socket.is_socket():
                     continue
                 for child in (daemon, page):
                     child.ended()
@@ -84,9 +87,10 @@ class Orchestrator:
                     self._ready = True
                     log.info("ready", seconds=round(time.monotonic() - started_at, 1))
                     on_ready()
-                if time.monotonic() >= keep_house_at:
+                self._follow_files(code_server)
+                if time.monotonic() >= self._keep_house_at:
+                    self._keep_house_at = time.monotonic() + _KEEP_HOUSE_SECONDS
                     self.history.keep_house()
-                    keep_house_at = time.monotonic() + _KEEP_HOUSE_SECONDS
         finally:
             self._end()
 
@@ -100,6 +104,26 @@ class Orchestrator:
     def pids(self) -> dict[str, int]:
         """The processes that run, by name."""
         return {child.name: child.pid for child in self._children if child.pid is not None}
+
+    def _follow_files(self, code_server: Child) -> None:
+        """When the project's files change, the definitions are loaded anew."""
+        found = files_fingerprint(self._config.paths)
+        settled, self._files_seen = found == self._files_seen, found
+        if not settled or found == self._files_loaded:
+            return
+        self._files_loaded = found
+        try:
+            config = load_config(self._config.root)
+            load_reading_catalog(config, lake_of(config))
+        except ConfigError as error:
+            log.error(  # noqa: TRY400 (the message is for whoever edits the files)
+                "project_files_are_wrong", problem=error.message, goes_on_with="what was loaded"
+            )
+            return
+        log.info("project_files_changed")
+        code_server.end(time.monotonic() + _END_SECONDS)
+        self.history.end_unfinished("ended to load the project's changed files", planned=True)
+        code_server.start()
 
     def _answers(self) -> bool:
         host = "127.0.0.1" if self._page.host in ("", "0.0.0.0", "::") else self._page.host  # noqa: S104
@@ -119,7 +143,7 @@ class Orchestrator:
             child.ask_to_end()
         for child in self._children:
             child.wait_or_kill(deadline)
-        self.history.fail_unfinished("ended with the orchestrator; a new run goes on")
+        self.history.end_unfinished("ended with the orchestrator; the next goes on", planned=True)
         self.history.close()
         remove_socket(self._home)
 
@@ -128,23 +152,19 @@ def _children(
     home: DagsterHome, page: PagePlace, environment: dict[str, str]
 ) -> tuple[Child, Child, Child]:
     folder = str(home.folder)
-    logs = ["--log-format", "json", "--log-level", "info"]
+    logs = ["--log-format", "json", "--log-level", "warning"]
     code_server = ["dagster", "api", "grpc", "--module-name", "headrace.orchestration.project"]
     code_server += ["--socket", str(home.socket), "--location-name", LOCATION]
     code_server += ["--empty-working-directory", "--lazy-load-user-code", *logs]
     daemon = ["dagster-daemon", "run", "--workspace", str(home.workspace), *logs]
     web = ["dagster-webserver", "--workspace", str(home.workspace)]
     web += ["--host", page.host, "--port", str(page.port)]
-    web += ["--log-format", "json", "--dagster-log-level", "info"]
+    web += ["--log-format", "json", "--dagster-log-level", "warning"]
     return (
         Child("code_server", code_server, environment, folder),
         Child("daemon", daemon, environment, folder),
         Child("page", web, environment, folder),
     )
-
-
-def _is_socket(path: Path) -> bool:
-    return path.is_socket()
 
 
 def require_free(place: PagePlace) -> None:

@@ -24,13 +24,14 @@ class Told:
     """A table as it was at the last report.
 
     `ahead`: dates that changed and were no partitions yet; `empty`: dates that had rows once and
-    have none; both as ISO text, sorted.
+    have none; both as ISO text, sorted. `checks`: stands for what its checks said.
     """
 
     table_id: str
     version: int
     ahead: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
+    checks: str = ""
 
     @property
     def head(self) -> Head:
@@ -58,6 +59,7 @@ class ToldTables:
                     values["version"],
                     tuple(values["ahead"]),
                     tuple(values["empty"]),
+                    values["checks"],
                 )
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 continue  # by another version: as if never told
