@@ -83,6 +83,11 @@ def every(seconds: float) -> list[float]:
     return [n * seconds for n in range(int(DAY / seconds))]
 
 
+def at_random(count: int) -> list[float]:
+    source = random.Random(4)
+    return sorted(source.uniform(0, DAY) for _ in range(count))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -199,9 +204,8 @@ def test_partitions_go_to_today_inclusive_and_dates_outside_are_none() -> None:
         "within",
         "ahead",
     ]
-    assert (
-        calendar.place(date(2024, 2, 1)) == "within"
-    )  # the first month, as its partition is named
+    assert calendar.place(date(2024, 2, 1)) == "before"
+    assert calendar.place(date(2024, 2, 1), monthly=True) == "within"
 
 
 def test_the_day_begins_where_it_begins_first() -> None:
