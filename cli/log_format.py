@@ -43,9 +43,11 @@ def human_line(line: LogLine) -> str:
 
 
 def json_line(line: LogLine) -> str:
-    """The line as it was written; what is no JSON object becomes the event of one."""
-    if line.fields:
+    """The line as it was written, with its role; what is no JSON object is the event of one."""
+    if "role" in line.fields:
         return line.text
+    if line.fields:
+        return orjson.dumps({**line.fields, "role": line.role}).decode()
     return orjson.dumps({"event": line.text, "role": line.role, "timestamp": line.time}).decode()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from headrace.config import Config
 from headrace.errors import HeadraceError
 from headrace.infra.ports import free_port
-from headrace.infra.project_lock import RUN, project_lock
+from headrace.infra.project_lock import RUN, UP, at_work, project_lock
 from headrace.infra.restarts import RestartPolicy
 from headrace.infra.role_log import RoleLog
 from headrace.infra.role_process import Role, RoleMessage, RoleProcess
@@ -108,13 +108,19 @@ def run_one_pass(
 ) -> PassReport:
     """Take what is there, publish, land, refresh; the roles are gone when this returns.
 
-    Raises `HeadraceError`: whatever stopped a role, or a contract or model that cannot be used.
+    While `up` runs, its services do that instead. Raises `HeadraceError`: whatever stopped a role,
+    or a contract or model that cannot be used.
     """
     from headrace.lakehouse.refresh import refresh
 
     watcher = NoProgress() if progress is None else progress
     began = time.monotonic()
     config = project.config
+    holder = at_work(config.paths)
+    if holder is not None and holder.what == UP:
+        from headrace.cli.services_pass import run_by_services
+
+        return run_by_services(project, source=source, progress=watcher)
     with project_lock(config.paths, RUN):
         _ = project.catalog  # contracts and models are checked before anything starts
         roles = _Ingest(config, source, watcher)
@@ -169,9 +175,9 @@ class _Ingest:
 
     def _arguments(self, role: Role) -> Sequence[str]:
         if role == "broker":
-            return ["--port", str(self._broker_port)]
+            return ["--port", str(self._broker_port), "--no-http"]
         servers = self._config.settings.broker.bootstrap_servers
-        address = ["--bootstrap-servers", servers or f"127.0.0.1:{self._broker_port}"]
+        address = ["--bootstrap-servers", servers or f"127.0.0.1:{self._broker_port}", "--no-http"]
         if role == "consume":
             return address
         only = [] if self._source is None else ["--source", self._source]

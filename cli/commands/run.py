@@ -22,7 +22,8 @@ def command(project: Path, source: str | None, as_json: bool) -> None:
 
     Files are taken once they have settled, published, committed to bronze, typed into silver and
     aggregated into gold. It is safe to run again, also after it was killed: it goes on from what
-    the tables say. Exit code 1 says that a delivery was rejected; the others have landed.
+    the tables say. While `headrace up` runs, its services do the work and are waited for. Exit
+    code 1 says that a delivery was rejected; the others have landed.
     """
     from headrace.cli.output import print_json
     from headrace.cli.progress import pass_progress
