@@ -110,8 +110,9 @@ class Supervisor:
             self._state.not_started(plan.role, reason, time.monotonic())
             return
         self._processes[plan.role] = process
+        restarts = ROLE_RESTARTS.labels(plan.role)  # there from the start, at 0
         if self._state.started(plan.role, process.pid):
-            ROLE_RESTARTS.labels(plan.role).inc()
+            restarts.inc()
         log.info("role_started", of=plan.role, pid=process.pid)
 
     def _hear(self, message: RoleMessage) -> None:

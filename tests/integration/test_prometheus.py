@@ -17,7 +17,7 @@ from support.retail_project import new_retail_project
 from support.source_ids import expected_ids
 from support.up_project import ROLES, drop, http_port, running, service_records, wait_for_value
 
-SECONDS = 90
+SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Watched:
     project: CliProject
     prometheus: PrometheusServer
     files: list[Path]
+    first_records: int
     records: int
 
     def settles_at(self, expression: str, value: float) -> None:
@@ -34,7 +35,10 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Watched]:
-    """The example's six files dropped into a project that runs, with a Prometheus beside it."""
+    """The example's six files dropped into a project that runs, with a Prometheus beside it.
+
+    One first: silver is built by it, and refreshed by the others.
+    """
     folder = tmp_path_factory.mktemp("watched")
     project = new_retail_project(folder / "shop")
     shipped = repository / "infra" / "prometheus"
@@ -49,10 +53,14 @@ def watched(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Itera
         running(project),
         prometheus_server(folder / "prometheus", project.root / "prometheus.yml") as prometheus,
     ):
-        files = [drop(path, project.root / "inbox") for path in staged]
+        inbox = project.root / "inbox"
+        files = [drop(staged[0], inbox)]
+        first_records = expected_ids(files).total()
+        wait_for_value(project, "SELECT count(*) FROM silver.sales", first_records, seconds=SECONDS)
+        files += [drop(path, inbox) for path in staged[1:]]
         records = expected_ids(files).total()
         wait_for_value(project, "SELECT count(*) FROM silver.sales", records, seconds=SECONDS)
-        yield Watched(project, prometheus, files, records)
+        yield Watched(project, prometheus, files, first_records, records)
 
 
 def test_every_role_is_scraped(watched: Watched) -> None:
@@ -74,7 +82,10 @@ def test_what_went_through_is_counted_at_each_stage(watched: Watched) -> None:
         ('headrace_published_records_total{source="sales"}', records),
         ('headrace_bronze_records_total{stream="sales"}', records),
         ('headrace_lag_records{stream="sales"}', 0),
-        ('headrace_judged_records_total{stream="sales", verdict="ok"}', records),
+        (
+            'headrace_judged_records_total{stream="sales", verdict="ok"}',
+            records - watched.first_records,
+        ),
         ('headrace_silver_versions_behind{stream="sales"}', 0),
         ('headrace_table_rows{layer="bronze", table="sales"}', records),
         ('headrace_table_rows{layer="silver", table="sales"}', records),
@@ -83,11 +94,14 @@ def test_what_went_through_is_counted_at_each_stage(watched: Watched) -> None:
 
 
 def test_each_delivery_is_timed_to_bronze_and_to_gold(watched: Watched) -> None:
-    for name in ("headrace_arrival_to_bronze_seconds", "headrace_arrival_to_gold_seconds"):
-        watched.settles_at(f'{name}_count{{stream="sales"}}', len(watched.files))
+    files = len(watched.files)
+    # What the build of a whole table took says nothing of a delivery's way.
+    for stage, timed in (("bronze", files), ("gold", files - 1)):
+        name = f"headrace_arrival_to_{stage}_seconds"
+        watched.settles_at(f'{name}_count{{stream="sales"}}', timed)
         total = watched.prometheus.value(f'{name}_sum{{stream="sales"}}')
         assert total is not None
-        assert 0 < total < len(watched.files) * SECONDS
+        assert 0 < total < timed * SECONDS
 
 
 def test_the_supervisor_says_that_all_roles_are_up(watched: Watched) -> None:
