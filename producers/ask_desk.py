@@ -15,6 +15,7 @@ from dataclasses import asdict
 from typing import Final
 
 import orjson
+import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -24,6 +25,8 @@ from headrace.errors import HeadraceError
 from headrace.producers.outcome import ProduceProgress, ProduceSummary
 from headrace.producers.producer import Producer, chosen_sources
 from headrace.role_http import Health
+
+log = structlog.get_logger("produce")
 
 NDJSON: Final = "application/x-ndjson"
 # Whoever waits hears from us at least so often, and so notices when there is nobody any more.
@@ -87,9 +90,13 @@ class AskDesk:
     # --- in the HTTP port's thread
 
     async def _asked(self, request: Request) -> Response:
-        body = await request.body()
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _LONGEST_QUESTION_BYTES:
+                break
         try:
-            question = _Question.model_validate_json(body[:_LONGEST_QUESTION_BYTES] or b"{}")
+            question = _Question.model_validate_json(body or b"{}")
         except ValidationError as error:
             text = "; ".join(detail["msg"] for detail in error.errors())
             refusal = HeadraceError(f"this is not a question for a producer: {text}")
@@ -146,6 +153,9 @@ async def _answer(
     except asyncio.CancelledError:
         say(_error(_stopped()))
         raise
+    except Exception as error:
+        log.exception("answer_failed")
+        say(_error(HeadraceError(f"the producer failed: {error!r}", remedy="its log says more")))
     finally:
         say(None)
 

@@ -43,7 +43,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class FolderAbsentError(ConfigError):
-    """A source's folder is not there."""
+    """A source's folder is not there, or cannot be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,14 @@ class Intake:
         `complete`: files that need not settle. Raises `FolderAbsentError` where there is no folder.
         """
         folder = self._root / source.path
-        if not folder.is_dir():
+        try:
+            there = folder.is_dir()
+        except OSError as error:  # a mount that is lost, a parent that may not be entered
+            raise FolderAbsentError(
+                f"sources.{source_name}.path: {folder} cannot be reached: {error.strerror}",
+                remedy="check its mount and the permissions of the folders above it",
+            ) from error
+        if not there:
             raise FolderAbsentError(
                 f"sources.{source_name}.path: there is no folder {folder}",
                 remedy=f"mkdir -p {folder}, or change the path in headrace.toml",

@@ -215,12 +215,12 @@ class Ledger:
         self._move(delivery_id, (DeliveryState.RECEIVED,), DeliveryState.RECEIVED, stream=stream)
 
     def postpone(self, delivery_id: str, reason: str) -> None:
-        """A frozen delivery cannot be published now: bronze is asked again before it is tried."""
+        """A delivery cannot be published now: bronze is asked before it is tried again."""
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE deliveries SET reason = ?, state = CASE WHEN records IS NULL"
-                " THEN 'publishing' ELSE 'published' END"
-                " WHERE delivery_id = ? AND state = 'publishing'",
+                " THEN state ELSE 'published' END"
+                " WHERE delivery_id = ? AND state IN ('received', 'publishing')",
                 (reason, delivery_id),
             )
 

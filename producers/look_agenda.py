@@ -21,11 +21,15 @@ def settles_in(mtime_ns: int, now_ns: int, settle_seconds: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What to look at now: everything, or these files; `complete` ones need not settle."""
+    """What to look at now: everything, or these files; `complete` ones need not settle.
+
+    `unasked`: everything, though nothing was heard of it.
+    """
 
     everything: bool
     names: frozenset[str]
     complete: frozenset[str]
+    unasked: bool = False
 
 
 class LookAgenda:
@@ -37,6 +41,7 @@ class LookAgenda:
     def __init__(self, scan_every: float) -> None:
         self._scan_every = scan_every
         self._scan_at = 0.0
+        self._scan_asked = True
         self._no_scan_before = 0.0
         self._at: dict[str, float] = {}
         self._complete: set[str] = set()
@@ -49,9 +54,10 @@ class LookAgenda:
     def due(self, now: float) -> Due | None:
         """What is to be looked at now, taken off the agenda; None: nothing yet."""
         if now >= self._scan_at:
-            due = Due(everything=True, names=frozenset(self._at), complete=self._taken_complete())
+            due = Due(True, frozenset(self._at), frozenset(self._complete), not self._scan_asked)
             self._at.clear()
-            self._scan_at = float("inf")
+            self._complete.clear()
+            self._scan_at, self._scan_asked = float("inf"), False
             return due
         names = [name for name, at in self._at.items() if now >= at]
         if not names:
@@ -60,11 +66,11 @@ class LookAgenda:
             del self._at[name]
         complete = self._complete.intersection(names)
         self._complete -= complete
-        return Due(everything=False, names=frozenset(names), complete=frozenset(complete))
+        return Due(False, frozenset(names), frozenset(complete))
 
-    def _taken_complete(self) -> frozenset[str]:
-        complete, self._complete = frozenset(self._complete), set()
-        return complete
+    def holds(self, name: str) -> bool:
+        """Whether a file is to be looked at."""
+        return name in self._at
 
     def heard_written(self, name: str, now: float) -> None:
         """A file was made, written or closed: whoever wrote may write more."""
@@ -80,6 +86,7 @@ class LookAgenda:
 
     def heard_of_folder(self, now: float) -> None:
         """A folder was made or moved: what is in it may not have been heard of."""
+        self._scan_asked = True
         self._scan_by(now + DEBOUNCE_SECONDS)
 
     def settles(self, name: str, at: float) -> None:
@@ -96,12 +103,13 @@ class LookAgenda:
         self._at.clear()
         self._complete.clear()
         self._no_scan_before = 0.0
-        self._scan_at = now + _ABSENT_SECONDS
+        self._scan_at, self._scan_asked = now + _ABSENT_SECONDS, True
 
     def _look_at(self, name: str, at: float) -> None:
         if name in self._at or len(self._at) < _MAX_NAMES:
             self._at[name] = at
         else:
+            self._scan_asked = True
             self._scan_by(at)
 
     def _scan_by(self, at: float) -> None:

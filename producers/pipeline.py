@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from headrace.config import Config
+from headrace.errors import HeadraceError
 from headrace.producers.broker_link import LinkLostError
 from headrace.producers.broker_session import BrokerSession
 from headrace.producers.deliverer import Deliverer
@@ -28,6 +29,8 @@ log = structlog.get_logger("produce")
 
 _DELIVERIES_AT_ONCE: Final = 3
 _LEDGER_FLUSH_SECONDS: Final = 0.5
+# After an error that nobody expects: before it is tried again, and before it is given up for now.
+_PAUSES_SECONDS: Final = (1.0, 0.0)
 
 
 class Pipeline:
@@ -105,7 +108,7 @@ class Pipeline:
             with structlog.contextvars.bound_contextvars(
                 delivery_id=row.delivery_id, source=row.source
             ):
-                row = await self._delivered(row)
+                row = await self._delivered_or_postponed(row)
             self._unpublished.discard(row.delivery_id)
             if row.state is DeliveryState.REJECTED or row.reason is not None:
                 for follower in self._followers:
@@ -114,6 +117,21 @@ class Pipeline:
                 self.landing.add(row)
                 for follower in self._followers:
                     follower.published(row)
+
+    async def _delivered_or_postponed(self, row: DeliveryRow) -> DeliveryRow:
+        """One delivery that we cannot cope with must not keep the others from their way."""
+        for pause in _PAUSES_SECONDS:
+            try:
+                return await self._delivered(row)
+            except HeadraceError:
+                raise
+            except Exception as error:
+                log.exception("delivery_failed", name=row.name)
+                reason = f"an error of headrace's own, its log says more: {error!r}"
+            await asyncio.sleep(pause)
+            row = await asyncio.to_thread(self._ledger.delivery, row.delivery_id)
+        await asyncio.to_thread(self._ledger.postpone, row.delivery_id, reason)
+        return await asyncio.to_thread(self._ledger.delivery, row.delivery_id)
 
     async def _delivered(self, row: DeliveryRow) -> DeliveryRow:
         while True:

@@ -28,7 +28,13 @@ from headrace.producers.setbacks import unland
 from headrace.producers.spool import Spool
 from headrace.producers.taking import Taking
 from headrace.producers.task_parts import beside
-from headrace.producers.upkeep import claim, expire, only_producer, outstanding
+from headrace.producers.upkeep import (
+    claim,
+    expire,
+    has_no_source,
+    only_producer,
+    outstanding,
+)
 
 log = structlog.get_logger("produce")
 
@@ -97,7 +103,14 @@ class Producer:
     async def go_on(self) -> None:
         """See to every delivery of the ledger that is on its way and stands still."""
         for row in await asyncio.to_thread(outstanding, self.config, self._ledger, None):
-            if row.source in self.config.settings.sources or row.reading is not None:
+            if has_no_source(self.config, row):
+                log.warning(
+                    "delivery_without_source",
+                    delivery_id=row.delivery_id,
+                    source=row.source,
+                    name=row.name,
+                )
+            else:
                 self.pipeline.add(row.delivery_id)
 
     async def expire(self) -> None:
@@ -126,8 +139,10 @@ class Producer:
             progress,
         )
         await self.look_for_setbacks()
-        on_their_way = await asyncio.to_thread(outstanding, self.config, self._ledger, source)
-        await this_round.until_done(on_their_way, wait_until_landed=wait_until_landed)
+        await this_round.until_done(
+            partial(outstanding, self.config, self._ledger, source),
+            wait_until_landed=wait_until_landed,
+        )
         return await asyncio.to_thread(this_round.summary, time.monotonic() - began)
 
 
@@ -159,9 +174,11 @@ async def producer_at_work(
             await session.open()
             producer = Producer(config, ledger, spool, session)
             show_zeros(config)
-            with producer.pipeline.followed_by(Measures()):
-                async with beside(producer.pipeline.parts()):
-                    yield producer
-            await producer.pipeline.flush()
+            try:
+                with producer.pipeline.followed_by(Measures()):
+                    async with beside(producer.pipeline.parts()):
+                        yield producer
+            finally:
+                await producer.pipeline.flush()
         finally:
             await session.close()

@@ -20,6 +20,7 @@ from headrace.producers.ledger import Ledger, Receipt
 from headrace.producers.outcome import LeftFile, ProduceProgress, ProduceSummary
 from headrace.producers.pipeline import Pipeline
 from headrace.producers.taking import Taking
+from headrace.producers.upkeep import has_no_source
 
 log = structlog.get_logger("produce")
 
@@ -61,13 +62,16 @@ class Round(Follower):
         self._notes: list[str] = []
 
     async def until_done(
-        self, outstanding: Iterable[DeliveryRow], *, wait_until_landed: bool
+        self, outstanding: Callable[[], Iterable[DeliveryRow]], *, wait_until_landed: bool
     ) -> None:
-        """Take in, and wait until nothing of it is left to do; the pipeline runs beside it."""
+        """Take in, and wait until nothing of it is left to do; the pipeline runs beside it.
+
+        `outstanding` reads, in a thread, what is on its way already.
+        """
         telling = asyncio.create_task(self._keep_telling())
         try:
             with self._pipeline.followed_by(self):
-                self._adopt(outstanding)
+                self._adopt(await asyncio.to_thread(outstanding))
                 await self._take_in()
                 while True:
                     await self._until(lambda: not self._unpublished)
@@ -168,10 +172,9 @@ class Round(Follower):
     def _adopt(self, outstanding: Iterable[DeliveryRow]) -> None:
         """What was on its way before goes on, and is waited for."""
         for row in outstanding:
-            if (
-                row.state is DeliveryState.RECEIVED
-                and row.source not in self._config.settings.sources
-            ):
+            if row.delivery_id in self._unpublished or row.delivery_id in self._unlanded:
+                continue  # received a moment ago
+            if has_no_source(self._config, row):
                 reason = f"its source {row.source!r} is not in headrace.toml any more"
                 self._leave(row.source, row.name, reason)
                 continue

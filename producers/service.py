@@ -65,6 +65,21 @@ async def produce_until_stopped(
     their own are looked at only when `desk` is asked for them. Raises as `produce_once` does, and
     where the broker or the lake stay away for longer than they may.
     """
+    work = asyncio.create_task(_stay(config, bootstrap_servers, desk, on_ready))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        work.cancel()
+        await asyncio.wait((work,))
+    if not work.cancelled():
+        work.result()
+
+
+async def _stay(
+    config: Config, bootstrap_servers: str, desk: AskDesk, on_ready: Callable[[], None]
+) -> None:
     async with producer_at_work(config, bootstrap_servers=bootstrap_servers) as producer:
         await producer.retry_rejected()
         await producer.go_on()
@@ -83,7 +98,7 @@ async def produce_until_stopped(
             for watch in watches:
                 await watch.looked.wait()
             on_ready()
-            await stop.wait()
+            await asyncio.Event().wait()  # until it is cancelled
 
 
 async def _keep_up(producer: Producer) -> None:

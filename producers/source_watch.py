@@ -52,7 +52,8 @@ class SourceWatch:
     async def run(self) -> None:
         """Look, wait, look again."""
         structlog.contextvars.bind_contextvars(source=self._name)
-        await self._choose_how()
+        if self._source.watch == "polling":
+            self._poll("the config says so")
         try:
             while True:
                 due = self._agenda.due(time.monotonic())
@@ -65,14 +66,6 @@ class SourceWatch:
             await asyncio.shield(self._hear_no_more())
 
     # --- hearing
-
-    async def _choose_how(self) -> None:
-        if self._source.watch == "polling":
-            self._poll("the config says so")
-        elif self._source.watch == "auto":
-            kind = await asyncio.to_thread(silent_file_system, self._folder)
-            if kind is not None:
-                self._poll(f"{kind} does not tell of what others do")
 
     def _poll(self, reason: str) -> None:
         log.info("source_is_polled", source=self._name, folder=str(self._folder), reason=reason)
@@ -89,6 +82,11 @@ class SourceWatch:
         await self._hear_no_more()
         if stands is None:
             return
+        if self._source.watch == "auto":
+            kind = await asyncio.to_thread(silent_file_system, self._folder)
+            if kind is not None:
+                self._poll(f"{kind} does not tell of what others do")
+                return
         loop = asyncio.get_running_loop()
         events = FolderEvents(
             self._folder,
@@ -158,6 +156,13 @@ class SourceWatch:
         if self._absent:
             log.info("folder_is_back", source=self._name, folder=str(self._folder))
             self._absent = False
+        missed = {stat.name for stat in found.young} | found.taken
+        missed = {name for name in missed - due.names if not self._agenda.holds(name)}
+        if self._events is not None and due.unasked and missed:
+            # Whoever should have told us may be dead: inotify's limits, an error in its thread.
+            log.warning("events_missed", source=self._name, files=len(missed))
+            self._heard_of = None
+            self._agenda.heard_of_folder(time.monotonic())
         self._note(found, due)
 
     def _note(self, found: Found, due: Due) -> None:

@@ -103,6 +103,8 @@ class Taking:
             unreadable += [(stat.name, reason) for stat, reason in taken.unreadable]
             taken_names |= {receipt.identity.name for receipt in taken.receipts}
             self._pipeline.received(taken.receipts)
+            if only is None:
+                self._looked_at[name] = time.monotonic()  # still at it
         still_waiting = {stat.name for stat in young} | {file for file, _ in unreadable}
         kept = NOTHING if only is None else self._waiting[name].difference(only)
         self._waiting[name] = still_waiting | kept

@@ -76,6 +76,11 @@ def outstanding(config: Config, ledger: Ledger, source: str | None) -> list[Deli
     return ledger.deliveries(OUTSTANDING_STATES, source)
 
 
+def has_no_source(config: Config, row: DeliveryRow) -> bool:
+    """Whether nobody can say how a delivery is to be read: its source is not configured."""
+    return row.state is DeliveryState.RECEIVED and row.source not in config.settings.sources
+
+
 def expire(config: Config, ledger: Ledger, spool: Spool) -> None:
     """Remove the bytes of what landed long ago."""
     now = datetime.now(UTC)
