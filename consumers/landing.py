@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 import structlog
 from aiokafka import TopicPartition
@@ -27,6 +28,8 @@ from headrace.errors import LakeError
 from headrace.lakehouse.bronze import TopicPosition
 
 log = structlog.get_logger("consume")
+
+_MAX_NAMED: Final = 50
 
 
 class Landing:
@@ -232,10 +235,23 @@ class Landing:
             latest_event_time=latest_event_time(table["event_time"], datetime.now(UTC)),
         )
         log.info(
-            "landed", stream=intake.name, version=version, records=report.records, rows=report.rows
+            "landed",
+            stream=intake.name,
+            version=version,
+            records=report.records,
+            rows=report.rows,
+            **_names(selection.taken),
         )
         intake.figures.committed(report)
         self._on_commit(report)
+
+
+def _names(deliveries: Collection[str]) -> dict[str, object]:
+    """Which deliveries a line concerns: whoever looks for one is to find it."""
+    named = sorted(deliveries)[:_MAX_NAMED]
+    if len(named) == 1:
+        return {"delivery_id": named[0]}
+    return {"deliveries": len(deliveries), "delivery_ids": named} if named else {}
 
 
 def _move(lane: Lane, part: Part) -> Move:

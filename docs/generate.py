@@ -43,6 +43,10 @@ stands for that variable.
 
 Durations are numbers of seconds, or texts such as `"500ms"`, `"10s"`, `"5m"`, `"2h"`, `"30d"`;
 sizes are numbers of bytes, or texts such as `"512KB"`, `"64MB"`, `"1GiB"`.
+
+Logs have no keys here: `HEADRACE_LOG_FORMAT` (`json` or `human`; else for people on a terminal, and
+one JSON object a line elsewhere) and `HEADRACE_LOG_LEVEL` (`debug`, `info`, `warning` or `error`)
+are variables of the environment alone.
 """
 
 COMMANDS_HEAD = """\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections import Counter
 from collections.abc import Collection
 from typing import Final
@@ -68,7 +69,7 @@ class BrokerFigures:
             return "it does not listen yet"
         for topic in server.topics:
             for partition, log in enumerate(topic.logs):
-                trouble = log.trouble
+                trouble = log.trouble(time.monotonic())
                 if trouble is not None:
                     return f"{topic.name}-{partition} takes no records: {trouble}"
         try:

@@ -55,6 +55,7 @@ class PartitionLog:
         self._rolled_fds: list[int] = []
         self._broken: str | None = None
         self._refused: tuple[float, str] | None = None
+        self._checked_ns = -1
         recovered = recover_segments(folder, settings.index_interval_bytes)
         self._segments = recovered.segments
         self.producers: ProducerStates = recovered.producers
@@ -79,12 +80,11 @@ class PartitionLog:
         """Bytes of all its segments."""
         return sum(segment.size for segment in self._segments)
 
-    @property
-    def trouble(self) -> str | None:
-        """Why it takes no records, as far as the last minute's appends tell."""
+    def trouble(self, now: float) -> str | None:
+        """Why it takes no records, as far as the last minute's appends tell; `now` is monotonic."""
         if self._broken is None and self._refused is not None:
             refused_at, reason = self._refused
-            return reason if time.monotonic() - refused_at < _TROUBLE_SECONDS else None
+            return reason if now - refused_at < _TROUBLE_SECONDS else None
         return self._broken
 
     @property
@@ -180,11 +180,18 @@ class PartitionLog:
             raise _lost(path, "was replaced")
 
     def check_all_in_place(self) -> None:
-        """The same for every segment."""
+        """The same for every segment; they are looked at where a name in the folder changed."""
         self.check_in_place()
+        try:
+            changed_ns = os.stat(self.folder).st_mtime_ns  # noqa: PTH116 (twice a second)
+        except OSError as error:
+            raise _lost(self.folder, f"is gone ({error.strerror})") from error
+        if changed_ns == self._checked_ns:
+            return
         for segment in self._segments:
             if not segment.path.exists():
                 raise _lost(segment.path, "is gone")
+        self._checked_ns = changed_ns
 
     def sync_job(self) -> Callable[[], None]:
         """A function for another thread that brings to the disk all that is appended by now.
