@@ -96,6 +96,7 @@ class LookAgenda:
     def scanned(self, took: float, now: float) -> None:
         """Everything was looked at, which took so long."""
         self._no_scan_before = now + took / _SCAN_SHARE
+        self._scan_at = max(self._scan_at, self._no_scan_before)
         self._scan_by(now + self._scan_every)
 
     def absent(self, now: float) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.producers.files.scan import FileStat, is_settled, scan
+from headrace.producers.files.scan import FileStat, is_settled, scan, survey_names
 
 
 def names(folder: Path, *patterns: str) -> list[str]:
@@ -79,3 +79,15 @@ def test_a_file_unchanged_for_the_settling_time_is_complete(
 def test_upper_case_endings_are_taken(tmp_path: Path) -> None:
     (tmp_path / "SALES.CSV").write_text("a\n1\n")
     assert [stat.name for stat in scan(tmp_path, ["*.csv"])] == ["SALES.CSV"]
+
+
+def test_named_files_are_found_as_a_scan_finds_them(tmp_path: Path) -> None:
+    make(tmp_path, "b.csv", "a/z.csv", "d.txt", ".h.csv", ".h/a.csv", "e.csv.part", "other.csv")
+    (tmp_path / "folder.csv").mkdir()
+    asked = ["b.csv", "a/z.csv", "a/z.csv", "d.txt", ".h.csv", ".h/a.csv", "e.csv.part"]
+    found = survey_names(tmp_path, ["*.csv"], [*asked, "gone.csv", "folder.csv"])
+    assert found.files == tuple(
+        stat for stat in scan(tmp_path, ["*.csv"]) if stat.name != "other.csv"
+    )
+    assert [stat.name for stat in found.files] == ["a/z.csv", "b.csv"]
+    assert found.unreadable == ()

@@ -490,3 +490,26 @@ def test_a_lost_spool_gets_a_new_one_of_the_same_ledger(project: Project) -> Non
     project = project.restart()
     assert project.spool.owner() == project.ledger.ledger_id
     assert project.states() == [("a.csv", "received")]
+
+
+# --- looks at some files alone
+
+
+def test_a_look_at_named_files_leaves_the_others(project: Project) -> None:
+    for name in ("a.csv", "b.csv", "sub/c.csv"):
+        project.drop(name, name)
+    look = project.intake.look("sales", SOURCE, time.time_ns(), ["a.csv", "sub/c.csv", "gone.csv"])
+    assert [stat.name for stat in look.ready] == ["a.csv", "sub/c.csv"]
+    project.intake.take("sales", SOURCE, look.ready)
+    assert project.intake.look("sales", SOURCE, time.time_ns(), ["a.csv"]).ready == ()
+    assert [stat.name for stat in project.look().ready] == ["b.csv"]
+
+
+def test_a_file_that_is_complete_need_not_settle(project: Project) -> None:
+    project.drop("a.csv", "A")
+    project.drop("b.csv", "B")
+    patient = SOURCE.model_copy(update={"settle": 3_600.0})
+    for only in (None, ["a.csv", "b.csv"]):
+        look = project.intake.look("sales", patient, time.time_ns(), only, ["b.csv"])
+        assert [stat.name for stat in look.ready] == ["b.csv"]
+        assert [stat.name for stat in look.young] == ["a.csv"]

@@ -315,3 +315,76 @@ def test_the_content_of_a_delivery_rejected_halfway_is_accepted_content(path: Pa
         ledger.reject(halfway.delivery_id, "broken in the middle", NEVER_RETRIED)
         (found,) = ledger.accepted_like("sales", "b.csv", halfway.content_hash)
         assert found.delivery_id == halfway.delivery_id
+
+
+def test_duplicates_of_what_was_rejected_since_are_known(path: Path) -> None:
+    first, again, other = identity(0), identity(1, name="b.csv"), identity(2, content=b"other")
+    with Ledger(path) as ledger:
+        ledger.record([Receipt(first), Receipt(again, first.delivery_id), Receipt(other)])
+        assert ledger.duplicates_of_rejected("sales") == frozenset()
+        ledger.reject(first.delivery_id, "not CSV", "config-1")
+        ledger.reject(other.delivery_id, "not CSV", "config-1")
+        assert ledger.duplicates_of_rejected("sales") == {again.delivery_id}
+        assert ledger.duplicates_of_rejected("elsewhere") == frozenset()
+
+
+def test_a_duplicate_of_what_is_never_retried_stays_one(path: Path) -> None:
+    first, again = identity(0), identity(1, name="b.csv")
+    with Ledger(path) as ledger:
+        ledger.record([Receipt(first), Receipt(again, first.delivery_id)])
+        ledger.reject(first.delivery_id, "halfway", NEVER_RETRIED)
+        assert ledger.duplicates_of_rejected("sales") == frozenset()
+
+
+def test_seen_files_can_be_asked_for_by_path(path: Path) -> None:
+    one, two = identity(0), identity(1, name="b.csv", content=b"b")
+    with Ledger(path) as ledger:
+        ledger.record([Receipt(one), Receipt(two)])
+        seen = ledger.seen_files("sales", ["inbox/b.csv", "inbox/none.csv"])
+        assert seen == {"inbox/b.csv": (two.origin, two.delivery_id)}
+        assert ledger.seen_files("sales", []) == {}
+        assert len(ledger.seen_files("sales")) == 2
+
+
+def test_what_stands_where_is_counted_with_its_bytes_in_the_spool(path: Path) -> None:
+    rows = [identity(n, content=bytes(n + 1)) for n in range(3)]
+    copy = identity(3, name="copy.csv", content=bytes(1))
+    elsewhere = identity(4, source="other")
+    with Ledger(path) as ledger:
+        ledger.record([*map(Receipt, rows), Receipt(copy, rows[0].delivery_id)])
+        ledger.record([Receipt(elsewhere)])
+        for row in rows[:2]:
+            publish(ledger, row.delivery_id)
+        ledger.land([rows[0].delivery_id], BronzeVersion("t", 1), NOW)
+        ledger.land([rows[1].delivery_id], BronzeVersion("t", 1), NOW)
+        ledger.expire([rows[0].delivery_id], NOW)
+        assert sorted(ledger.standing()) == [
+            ("other", "received", 1, elsewhere.origin.size_bytes),
+            ("sales", "duplicate", 1, 0),
+            ("sales", "landed", 2, 2),
+            ("sales", "received", 1, 3),
+        ]
+
+
+def test_a_ledger_of_before_gets_its_new_index(path: Path) -> None:
+    Ledger(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP INDEX deliveries_standing")
+    with Ledger(path) as ledger:
+        ledger.record([Receipt(identity())])
+    plan = sqlite3.connect(path).execute(
+        "EXPLAIN QUERY PLAN SELECT source, state, count(*), sum(size_bytes) FROM deliveries"
+        " GROUP BY source, state"
+    )
+    assert "COVERING INDEX deliveries_standing" in str(plan.fetchall())
+
+
+def test_a_received_delivery_that_is_postponed_says_why_and_is_still_received(path: Path) -> None:
+    one = identity()
+    with Ledger(path) as ledger:
+        ledger.record([Receipt(one)])
+        ledger.postpone(one.delivery_id, "an error of ours")
+        row = ledger.delivery(one.delivery_id)
+        assert (row.state, row.reason) == ("received", "an error of ours")
+        publish(ledger, one.delivery_id)
+        assert ledger.delivery(one.delivery_id).reason is None
