@@ -8,11 +8,8 @@ holds: when that closes, the process ends at once.
 
 from __future__ import annotations
 
-import logging
 import sys
 from importlib.metadata import entry_points
-
-import structlog
 
 from headrace.logs import configure_logs
 from headrace.orchestration.parent_watch import end_with_parent, end_with_pipe
@@ -21,18 +18,11 @@ from headrace.orchestration.parent_watch import end_with_parent, end_with_pipe
 def main() -> None:
     """Run the console script named by the first argument with the others."""
     end_with_pipe(0)
-    _configure_logs()
+    configure_logs(role="orchestrate", verbose=True)
     name = sys.argv[1]
     sys.argv = [name, *sys.argv[2:]]
     (script,) = entry_points(group="console_scripts", name=name)
     sys.exit(script.load()())
-
-
-def _configure_logs() -> None:
-    """For what headrace itself says in these processes; Dagster sets up its own loggers."""
-    configure_logs(verbose=True)
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # tells of each look at the schema
-    structlog.contextvars.bind_contextvars(role="orchestrate")
 
 
 if __name__ == "__main__":
@@ -40,4 +30,4 @@ if __name__ == "__main__":
 elif __name__ == "__mp_main__":
     # A run's process, which `multiprocessing` started from the code server's.
     end_with_parent()
-    _configure_logs()
+    configure_logs(role="orchestrate", verbose=True)

@@ -53,6 +53,7 @@ def dagster_settings(section: OrchestrateSection) -> Mapping[str, object]:
             "class": "NoOpComputeLogManager",
         },
         "freshness": {"enabled": False},
+        "python_logs": {"python_log_level": "INFO"},
     }
 
 

@@ -15,7 +15,7 @@ import dagster as dg
 from headrace.config import Config
 from headrace.orchestration.cron import cron_of, looks_per_run
 from headrace.orchestration.orchestrated import OrchestratedProject
-from headrace.orchestration.run_log import console_loggers
+from headrace.orchestration.run_log import console_loggers, logger_config
 
 _REJECTED: Final = 1
 
@@ -40,6 +40,7 @@ def polls(
                     name=f"poll_{name}_on_schedule",
                     job=job,
                     cron_schedule=cron,
+                    run_config=logger_config(),
                     default_status=dg.DefaultScheduleStatus.RUNNING
                     if running
                     else dg.DefaultScheduleStatus.STOPPED,
@@ -57,7 +58,9 @@ def poll_command(config: Config, source: str) -> list[str]:
 def poll_job(project: OrchestratedProject, source: str, every_seconds: float) -> dg.JobDefinition:
     """A look at one source."""
 
-    @dg.op(name=f"look_at_{source}", description=f"headrace produce --once --source {source}")
+    @dg.op(
+        name=f"look_at_{source}", description=f"headrace produce --once --source {source}", out={}
+    )
     def look(context: dg.OpExecutionContext) -> None:
         say: Callable[[str], None] = context.log.info
         seams = project.seams
@@ -114,6 +117,6 @@ def _sensor(
         description=f"Each {every_seconds:g} s, an interval no cron line can say.",
     )
     def sensor(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
-        yield dg.RunRequest()
+        yield dg.RunRequest(run_config=logger_config())
 
     return sensor

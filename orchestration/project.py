@@ -18,8 +18,5 @@ end_with_parent()
 
 defs = dg.Definitions.merge(
     build_definitions(os.environ.get("HEADRACE_PROJECT") or "."),
-    dg.Definitions(
-        executor=dg.in_process_executor,
-        loggers=console_loggers(),
-    ),
+    dg.Definitions(executor=dg.in_process_executor, loggers=console_loggers()),
 )

@@ -34,6 +34,7 @@ def refresh_job(project: OrchestratedProject) -> dg.JobDefinition:
     @dg.op(
         name=OP_NAME,
         description="Takes all that bronze holds to silver and gold.",
+        out={},
         retry_policy=dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL),
     )
     def refresh(context: dg.OpExecutionContext, config: RefreshConfig) -> Iterator[object]:
@@ -41,7 +42,6 @@ def refresh_job(project: OrchestratedProject) -> dg.JobDefinition:
         yield from refresh_events(
             project, context.instance, linger_seconds=config.linger_seconds, say=say
         )
-        yield dg.Output(None)
 
     @dg.job(
         name=JOB_NAME,

@@ -19,12 +19,14 @@ from typing import Final
 
 import dagster as dg
 import orjson
+import structlog
 
 from headrace.lakehouse.staleness import LakeState, LakeWatch
 from headrace.lakehouse.table_refs import TableRef
 from headrace.orchestration.orchestrated import OrchestratedProject
 from headrace.orchestration.refresh_request import load_asked
 from headrace.orchestration.refresh_run import JOB_NAME, OP_NAME
+from headrace.orchestration.run_log import logger_config
 from headrace.orchestration.told import Told, ToldTables
 
 SENSOR_NAME: Final = "refresh_on_change"
@@ -44,6 +46,8 @@ _UNFINISHED: Final = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+
+log = structlog.get_logger("dagster")
 
 # Set when the process is to end: a waiting tick holds nobody up.
 ending = threading.Event()
@@ -97,8 +101,8 @@ def evaluate(
                     now = seams.now().timestamp()
                     due = asked.due_at(inputs)
                     if now >= due:
-                        names = ", ".join(str(ref) for ref in (*state.stale, *unsaid))
-                        context.log.info("asks for a refresh of %s", names)
+                        stale = [str(ref) for ref in state.stale]
+                        log.info("refresh_asked_for", stale=stale, untold=[*map(str, unsaid)])
                         return dg.SensorResult(
                             run_requests=[_request(project)],
                             cursor=asked.asked(inputs, now).dump(),
@@ -112,7 +116,7 @@ def evaluate(
 def _request(project: OrchestratedProject) -> dg.RunRequest:
     linger = project.config.settings.orchestrate.linger
     config = {"ops": {OP_NAME: {"config": {"linger_seconds": linger}}}}
-    return dg.RunRequest(run_config=config)
+    return dg.RunRequest(run_config={**config, **logger_config()})
 
 
 def _unsaid(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -13,7 +12,6 @@ import structlog
 from headrace.config import OrchestrateSection
 
 log = structlog.get_logger("dagster")
-logging.getLogger("alembic").setLevel(logging.WARNING)  # tells of each look at the schema
 
 _AT_WORK: Final = [
     dg.DagsterRunStatus.STARTING,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import Final
 
 import dagster as dg
 import orjson
 
-_LOGGER_NAME = "headrace.run"
+_LOGGER_NAME: Final = "headrace.run"
+_CONSOLE: Final = "console"
 
 
 class JsonLines(logging.Formatter):
@@ -44,8 +46,11 @@ def _json_lines(_context: dg.InitLoggerContext) -> logging.Logger:
 
 
 def console_loggers() -> dict[str, dg.LoggerDefinition]:
-    """How runs log: Dagster's own way on a terminal, JSON lines otherwise."""
-    if sys.stderr.isatty():
-        return {}
+    """The logger of runs that were asked for with `logger_config`."""
     about = "JSON lines on standard error, without Dagster's events of each step."
-    return {"console": dg.LoggerDefinition(_json_lines, description=about)}
+    return {_CONSOLE: dg.LoggerDefinition(_json_lines, description=about)}
+
+
+def logger_config() -> dict[str, dict[str, dict[str, str]]]:
+    """What a run's config says of its logger: Dagster's own on a terminal, JSON lines otherwise."""
+    return {} if sys.stderr.isatty() else {"loggers": {_CONSOLE: {}}}
