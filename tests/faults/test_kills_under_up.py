@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 import zipfile
 from pathlib import Path
@@ -36,18 +37,37 @@ def staged(shared_data: Path, tmp_path: Path) -> list[Path]:
     return sorted(folder.glob("*.csv"))
 
 
-def kill(project: CliProject, role: str) -> None:
-    """SIGKILL this role, as soon as it runs."""
+def pid_of(project: CliProject, role: str) -> int | None:
+    """As the supervisor has recorded it; None while the role waits to be started again."""
+    pid = service_records(project).get(role, {}).get("pid")
+    assert pid is None or isinstance(pid, int)
+    return pid
 
-    def has_a_pid() -> bool:
-        return service_records(project).get(role, {}).get("pid") is not None
 
-    wait_until(has_a_pid, seconds=SECONDS, what=f"{role} runs again")
-    pid = service_records(project)[role]["pid"]
-    assert isinstance(pid, int)
+def kill(project: CliProject, role: str) -> int:
+    """SIGKILL this role, as soon as there is one; gives its pid."""
+    wait_until(
+        lambda: pid_of(project, role) is not None, seconds=SECONDS, what=f"{role} runs again"
+    )
+    pid = pid_of(project, role)
+    assert pid is not None
     os.kill(pid, signal.SIGKILL)
+    return pid
 
 
+def start_again(project: CliProject, killed: int) -> subprocess.Popen[bytes]:
+    """`up` after its supervisor was killed; it is not waited for, so that it may be hit as well."""
+    up = project.start("up", "--port", str(free_port()))
+    wait_until(
+        lambda: pid_of(project, "supervisor") not in (None, killed) or up.poll() is not None,
+        seconds=SECONDS,
+        what="a new supervisor",
+    )
+    assert up.poll() in (None, 0), f"up exited with {up.poll()}"
+    return up
+
+
+@pytest.mark.timeout(600)
 def test_killed_twenty_times_while_305_files_are_dropped(
     project: CliProject, staged: list[Path]
 ) -> None:
@@ -57,19 +77,19 @@ def test_killed_twenty_times_while_305_files_are_dropped(
     targets = [role for role in ROLES for _ in range(KILLS_OF_EACH)]
     dice.shuffle(targets)
     print(f"killed, in this order: {', '.join(targets)}")
-    page = str(free_port())
     share = len(staged) // len(targets) + 1
+    ups: list[subprocess.Popen[bytes]] = []
     try:
-        project.call("up", "--port", page)
+        project.call("up", "--port", str(free_port()))
         for target in targets:
             for path in staged[:share]:
                 drop(path, project.root / "inbox")
             del staged[:share]
             # The moment is what is drawn at random: nothing to wait for.
             time.sleep(dice.uniform(0.0, MOST_SECONDS_BETWEEN))
-            kill(project, target)
+            killed = kill(project, target)
             if target == "supervisor":
-                project.call("up", "--port", page)
+                ups.append(start_again(project, killed))
         assert not staged
         wait_for_value(
             project,
@@ -89,3 +109,6 @@ def test_killed_twenty_times_while_305_files_are_dropped(
             assert (lost, doubled) == (0, 0), f"{table}: {lost} lost, {doubled} doubled"
     finally:
         put_down(project)
+        for up in ups:
+            up.kill()
+            up.wait()
