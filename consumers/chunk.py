@@ -7,11 +7,12 @@ here; what waits for its commit is Arrow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
 _MICROSECONDS_PER_MILLISECOND: Final = 1_000
+# About 300 bytes each. Records that follow each other mostly share theirs.
+_MAX_MOMENTS: Final = 16_384
+_LONGEST_TIME: Final = 64
 # The longest decimal that always fits an int64; a longer "record number" is not one of ours.
 _MAX_DIGITS: Final = 18
 
@@ -81,22 +85,41 @@ Moment = tuple[datetime | None, date | None]
 CHUNK_SCHEMA: Final = pa.schema([f for f in BRONZE_SCHEMA if f.name != "ingested_at"])
 
 
-class ChunkDecoder:
-    """Makes chunks of one topic partition's records."""
+def moment_reader(zone: ZoneInfo) -> Callable[[bytes | None], Moment]:
+    """Reads `ce_time` headers of a stream in this zone; those read of late are remembered."""
 
-    def __init__(self, stream: Stream, topic: str, partition: int) -> None:
+    def read(text: bytes | None) -> Moment:
+        moment = None if text is None else parse_time(text.decode(errors="replace"))
+        return moment, event_date(moment, zone)
+
+    remembered = lru_cache(maxsize=_MAX_MOMENTS)(read)
+
+    def read_any(text: bytes | None) -> Moment:
+        # Other producers may write anything, of any length, into a header.
+        return read(text) if text is not None and len(text) > _LONGEST_TIME else remembered(text)
+
+    return read_any
+
+
+class ChunkDecoder:
+    """Makes chunks of one topic partition's records.
+
+    Those of one stream may share `read_moment` (of `moment_reader`).
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        topic: str,
+        partition: int,
+        read_moment: Callable[[bytes | None], Moment] | None = None,
+    ) -> None:
         self._topic = topic
         self._partition = partition
         self._zone = stream.zone
         self._foreign_source = f"kafka:{topic}".encode()
         self._foreign_time = foreign_time_reader(stream)
-
-        @lru_cache(maxsize=65_536)
-        def read_time(text: bytes | None) -> Moment:
-            moment = None if text is None else parse_time(text.decode(errors="replace"))
-            return moment, event_date(moment, self._zone)
-
-        self._read_time = read_time
+        self._read_moment = read_moment or moment_reader(stream.zone)
 
     def decode(self, records: Sequence[ConsumerRecord], generation: int) -> Chunk:
         """Make a chunk of at least one record, in offset order, of the log's `generation`."""
@@ -104,7 +127,7 @@ class ChunkDecoder:
         event_ids = [header.get("ce_id") for header in headers]
         time_texts = [header.get("ce_time") for header in headers]
         sources = [header.get("ce_source") for header in headers]
-        moments = [self._read_time(text) for text in time_texts]
+        moments = [self._read_moment(text) for text in time_texts]
         runs = find_runs(event_ids)
         deliveries: list[str | None] = []
         numbers: list[int | None] = []

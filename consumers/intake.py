@@ -9,7 +9,7 @@ import structlog
 
 from headrace.consumers.batch import BatchLimits, Buffer, Part
 from headrace.consumers.bronze_writer import BronzeWriter
-from headrace.consumers.chunk import ChunkDecoder
+from headrace.consumers.chunk import ChunkDecoder, moment_reader
 from headrace.consumers.figures import StreamFigures
 from headrace.consumers.lane import Lane, Phase
 from headrace.stream import Stream
@@ -33,6 +33,7 @@ class Intake:
         self.lanes: dict[int, Lane] = {}
         self.figures = StreamFigures(name)
         self._stream = stream
+        self._read_moment = moment_reader(stream.zone)
         self._decoders: dict[int, ChunkDecoder] = {}
 
     def assigned(self, partition: int) -> None:
@@ -98,6 +99,6 @@ class Intake:
     def _decoder(self, partition: int) -> ChunkDecoder:
         decoder = self._decoders.get(partition)
         if decoder is None:
-            decoder = ChunkDecoder(self._stream, self.topic, partition)
+            decoder = ChunkDecoder(self._stream, self.topic, partition, self._read_moment)
             self._decoders[partition] = decoder
         return decoder

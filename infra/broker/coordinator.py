@@ -10,7 +10,7 @@ import structlog
 from headrace.infra.broker.groups import Group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from headrace.infra.broker.group_member import Answer, Joined, Synced
     from headrace.infra.broker.settings import BrokerSettings
@@ -45,6 +45,12 @@ class GroupCoordinator:
     def forget(self, group_id: str) -> None:
         """Drop a group without members."""
         self._groups.pop(group_id, None)
+
+    def forget_idle(self, kept: Collection[str]) -> None:
+        """Drop the groups nobody is in or about to join, but those `kept` (for their offsets)."""
+        for group_id, group in list(self._groups.items()):
+            if group.is_idle and group_id not in kept:
+                self.forget(group_id)
 
     def get_or_make(self, group_id: str) -> Group:
         """The group, a new one if need be."""

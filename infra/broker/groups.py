@@ -43,6 +43,11 @@ class Group:
     _join_opens_at: float = 0.0
     """Not before then is a rebalance completed: an empty group waits for company."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no members, and none is on its way."""
+        return not self.members and not self._promised
+
     # -- requests ---------------------------------------------------------------------------
 
     def join(self, ticket: int, request: Join, fresh_id: str, now: float) -> list[Answer]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import time
 from typing import TYPE_CHECKING, Self
 
 import structlog
@@ -68,7 +68,7 @@ class BrokerServer:
         self._handlers = self._routes()
         self._listener: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self._watcher: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
         self._failed: asyncio.Future[None] | None = None
 
     def _routes(self) -> dict[int, Handler]:
@@ -149,7 +149,10 @@ class BrokerServer:
                 remedy="stop what listens there, or give another port (0 takes a free one)",
             ) from error
         self.port = self._listener.sockets[0].getsockname()[1]
-        self._watcher = asyncio.create_task(self._watch_folder())
+        self._watchers = [
+            asyncio.create_task(self._watch_folder()),
+            asyncio.create_task(self._forget_now_and_then()),
+        ]
         _log.info(
             "broker ready",
             bootstrap_servers=self.bootstrap_servers,
@@ -166,10 +169,9 @@ class BrokerServer:
         """Stop listening, hang up, and bring everything to the disk."""
         if self._listener is not None:
             self._listener.close()
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watcher
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -214,6 +216,13 @@ class BrokerServer:
                 self._topics.check_in_place()
         except DataFolderLostError as error:
             self._fail(error)
+
+    async def _forget_now_and_then(self) -> None:
+        """Each session of a producer and each name of a group leaves something behind in memory."""
+        while True:
+            await asyncio.sleep(self.settings.upkeep_seconds)
+            self._topics.forget_producers(time.time() - self.settings.producer_expiry_seconds)
+            self._coordinator.forget_idle(self._offsets.groups)
 
     def _fail(self, error: DataFolderLostError) -> None:
         """Stop serving at once: no answer is better than one that acknowledges what is lost."""

@@ -77,3 +77,6 @@ class BrokerSettings:
 
     folder_check_seconds: float = 0.5
     """How often the broker looks whether its files are still where it made them."""
+
+    upkeep_seconds: float = 3_600.0
+    """How often producers that have expired and groups of no account are forgotten."""

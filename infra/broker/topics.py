@@ -164,6 +164,12 @@ class Topics:
         _log.info("topic deleted", topic=name, topic_id=topic.topic_id.hex)
         return topic
 
+    def forget_producers(self, silent_since: float) -> None:
+        """Drop the idempotent producers that sent nothing since then (wall clock, in seconds)."""
+        for topic in self:
+            for log in topic.logs:
+                log.producers.forget_before(silent_since)
+
     def check_in_place(self) -> None:
         """Raise DataFolderLostError unless every log's files are where they were made."""
         for topic in self:

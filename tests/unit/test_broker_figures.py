@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from prometheus_client import REGISTRY
 
 from headrace.infra.broker.figures import BrokerFigures
 from headrace.infra.broker.server import BrokerServer
+from headrace.infra.broker.settings import BrokerSettings
 from headrace.metrics import BROKER_LOG_BYTES, BROKER_LOG_RECORDS
+from support.consume_project import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +99,29 @@ async def test_a_full_disk_is_trouble_before_it_is_written_to(
         full = os.statvfs_result((4096, 4096, 1_000, 2, 2, 9, 9, 9, 0, 255))
         monkeypatch.setattr(os, "statvfs", lambda _path: full)
         assert figures.trouble() == f"there is no space left on the disk of {tmp_path}"
+
+
+async def test_sessions_and_names_that_are_over_leave_nothing_behind(tmp_path: Path) -> None:
+    settings = BrokerSettings(upkeep_seconds=0.05, producer_expiry_seconds=0.2)
+    async with BrokerServer(tmp_path, settings=settings) as broker:
+        for _ in range(3):
+            async with AIOKafkaProducer(
+                bootstrap_servers=broker.bootstrap_servers, enable_idempotence=True
+            ) as producer:
+                await producer.send_and_wait("shop.sales", b"x", partition=0)
+        log = broker.topics[0].logs[0]
+        for name in ("curious", "committing"):
+            async with AIOKafkaConsumer(
+                "shop.sales",
+                bootstrap_servers=broker.bootstrap_servers,
+                group_id=name,
+                enable_auto_commit=False,
+            ) as consumer:
+                await consumer.seek_to_beginning()
+                await consumer.getone()
+                if name == "committing":
+                    await consumer.commit()
+        await wait_for(lambda: not len(log.producers), "producers are forgotten")
+        groups = broker._coordinator
+        await wait_for(lambda: groups.group_ids == ("committing",), "groups are forgotten")
+        assert log.next_offset == 3

@@ -117,3 +117,30 @@ def test_memory_is_bounded(table: LakeTable, monkeypatch: pytest.MonkeyPatch) ->
         landed.update({delivery(d): Intervals([(0, 1)])})
         assert len(landed._numbers) <= 11
     assert plain(landed.numbers(table, {delivery(1)}), 1) == [[(0, 1), (3, 3)]]
+
+
+def test_an_index_is_not_kept_beside_what_was_written_since(
+    table: LakeTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.consumers.landed._MAX_REMEMBERED", 10)
+    landed = Landed()
+    landed.forget(wants_index=True)
+    assert plain(landed.numbers(table, {delivery(1)}), 1) == [[(0, 1), (3, 3)]]
+    for d in range(100, 150):
+        landed.update({delivery(d): Intervals([(0, 1)])})
+    assert len(landed._numbers) <= 11
+    assert landed._index is None
+    assert plain(landed.numbers(table, {delivery(2)}), 2) == [[(0, 3)]]
+
+
+def test_an_index_that_knows_nothing_any_more_is_let_go(
+    table: LakeTable, questions: list[str]
+) -> None:
+    landed = Landed()
+    landed.forget(wants_index=True)
+    for d in range(100, 120):
+        landed.numbers(table, {delivery(d)})
+    assert len(questions) == 1
+    assert landed._index is None
+    assert plain(landed.numbers(table, {delivery(2)}), 2) == [[(0, 3)]]
+    assert len(questions) == 2
