@@ -260,15 +260,15 @@ BROKER_LOG_RECORDS: Final = _gauge(
     ["topic"],
 )
 
-# The supervisor.
+# The supervisor. Its own targets are labelled `role` as well, and Prometheus would prefer that one.
 ROLE_UP: Final = _gauge(
-    "supervisor", "headrace_role_up", "1 while a role runs and is ready.", ["role"]
+    "supervisor", "headrace_role_up", "1 while a role runs and is ready.", ["of"]
 )
 ROLE_RESTARTS: Final = _counter(
     "supervisor",
     "headrace_role_restarts_total",
     "How often a role died and was started again.",
-    ["role"],
+    ["of"],
 )
 
 

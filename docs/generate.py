@@ -105,7 +105,7 @@ text`, `not an object`, `the event has no data`, `event date`, `event time`, or 
 | `outcome` | `new` or `duplicate` |
 | `verdict` | `ok`, `quarantined` or `duplicate` |
 | `status` | of a run, as Dagster says it |
-| `role` | as in `headrace status` |
+| `role`, `of` | a role, as in `headrace status` |
 | `topic` | one of the project's topics, or `other` |
 | `api` | a request type of Kafka's protocol |
 | `listener` | the address the embedded broker listens on |

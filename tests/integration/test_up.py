@@ -92,6 +92,10 @@ pty.spawn(["sh", "-c", {" ".join(words)!r} + "; echo exit code $?; exec sleep 60
     return output.decode(errors="replace")
 
 
+def runs(project: CliProject, role: str) -> bool:
+    return service_records(project).get(role, {}).get("state") == "running"
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpProject]:
     root = new_retail_project(tmp_path_factory.mktemp("up") / "shop").root
@@ -156,7 +160,7 @@ def test_every_role_serves_metrics_where_prometheus_is_told(shop: UpProject) -> 
         assert f'role="{target["labels"]["role"]}"' in text
         assert get(f"http://{address}/healthz") == (200, ANY)
         if target["labels"]["role"] == "supervisor":
-            assert 'headrace_role_up{role="consume"} 1.0' in text
+            assert 'headrace_role_up{of="consume"} 1.0' in text
 
 
 def test_a_second_start_is_refused_with_the_pid_of_the_first(shop: UpProject) -> None:
@@ -201,11 +205,7 @@ def test_a_project_beside_it_stays_in_the_foreground_until_ctrl_c(
         )
     try:
         # Dagster may still be starting: it has to end in order all the same.
-        wait_until(
-            lambda: service_records(other).get("consume", {}).get("state") == "running",
-            seconds=START_SECONDS,
-            what="the other project is up",
-        )
+        wait_until(lambda: runs(other, "produce"), seconds=START_SECONDS, what="produce runs")
         assert other.pids()["supervisor"] == foreground.pid
         assert set(other.pids().values()).isdisjoint(before.values())
         ports = {s["port"] for p in (shop, other) for s in service_records(p).values()}
@@ -263,7 +263,7 @@ def test_the_users_own_modules_changed_nothing(shop: UpProject) -> None:
     assert "user's own" not in said
 
 
-def test_a_killed_supervisor_leaves_nothing_and_up_works_again_elsewhere(
+def test_a_killed_supervisor_leaves_nothing_up_works_again_elsewhere_and_down_ends_it(
     shop: UpProject,
 ) -> None:
     supervisor = psutil.Process(shop.pids()["supervisor"])
@@ -277,12 +277,19 @@ def test_a_killed_supervisor_leaves_nothing_and_up_works_again_elsewhere(
     moved = shop.root.with_name("moved")
     shop.root.rename(moved)
     shop.root = moved
-    shop.call("up", "--port", str(shop.page))
-    assert {s["state"] for s in shop.services().values()} == {"running"}
-    assert shop.value("SELECT count(*) FROM silver.sales") == 3108
+    again = shop.start("up", "--port", str(shop.page))
+    try:
+        wait_until(lambda: runs(shop, "produce"), seconds=START_SECONDS, what="produce runs")
+        assert shop.value("SELECT count(*) FROM silver.sales") == 3108
+        down_leaves_no_process(shop)
+        assert again.wait(timeout=20) == 1  # stopped while it waited for Dagster
+    finally:
+        again.kill()
+        again.wait()
 
 
-def test_down_leaves_no_process_whatever_the_config_says_by_then(shop: UpProject) -> None:
+def down_leaves_no_process(shop: UpProject) -> None:
+    """Whatever the config says by then."""
     supervisor = psutil.Process(shop.pids()["supervisor"])
     family = [supervisor, *supervisor.children(recursive=True)]
     sessions = {os.getsid(process.pid) for process in family}
