@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from headrace.config import Config
 from headrace.errors import ProjectLockedError, UsageError
 from headrace.infra.ports import can_listen
 from headrace.infra.project_lock import at_work, locked_by
-from headrace.infra.services import Service
+from headrace.infra.services import Service, recorded_services
 from headrace.infra.supervisor_stop import await_orphans
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _PATIENCE_SECONDS: Final = 60.0
 _PORTS_TO_OFFER: Final = 100
+_PORT_SECONDS: Final = 10.0
+_TICK_SECONDS: Final = 0.1
 
 
 def start_up(project: Path, page_port: int, *, foreground: bool) -> int:
@@ -62,7 +65,9 @@ def start_up(project: Path, page_port: int, *, foreground: bool) -> int:
     if started.missing:
         _say_missing(started, log_file)
         return 1
-    _say_ready(config, page_port, started)
+    took = f" in {started.seconds:.1f} s"
+    click.echo("\n".join(ready_lines(config, page_port, started.services, took)))
+    click.echo("next: headrace status; headrace logs -f; headrace down", err=True)
     return 0
 
 
@@ -70,19 +75,31 @@ def _check(project: Project, page_port: int) -> None:
     holder = at_work(project.config.paths)
     if holder is not None:
         raise locked_by(holder)
+    paths = project.config.paths
+    after_a_kill = bool(recorded_services(paths.services))
     _ = project.catalog  # contracts and models are checked before anything starts
-    left = await_orphans(project.config.paths)
+    left = await_orphans(paths)
     if left:
         named = ", ".join(f"{service.role} (pid {service.pid})" for service in left)
         raise ProjectLockedError(
             f"what an earlier `headrace up` started has not ended: {named}",
             remedy="end it with `headrace down`, then start again",
         )
-    if not can_listen(page_port):
+    if not _wait_for_port(page_port, _PORT_SECONDS if after_a_kill else 0.0):
         raise UsageError(
             f"port {page_port} is in use, and the page needs one",
             remedy=f"choose another: headrace up --port {_next_port(page_port)}",
         )
+
+
+def _wait_for_port(port: int, patience_seconds: float) -> bool:
+    """Whether the port is free; after a kill, Dagster's page needs a moment to notice and end."""
+    deadline = time.monotonic() + patience_seconds
+    while not can_listen(port):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_TICK_SECONDS)
+    return True
 
 
 def _next_port(port: int) -> int:
@@ -105,14 +122,20 @@ class _Quiet:
 class _Spinner:
     def __init__(self) -> None:
         from rich.console import Console
+        from rich.markup import escape
 
+        self._escape = escape
         self.status = Console(stderr=True).status("starting")
 
     def show(self, services: Sequence[Service]) -> None:
-        """The names of those that are not ready."""
-        names = [service.role for service in services if service.state != "running"]
+        """The names of those that are not ready, with what keeps them."""
+        names = [
+            f"{service.role} ({service.reason})" if service.reason else service.role
+            for service in services
+            if service.state != "running"
+        ]
         if names:
-            self.status.update(f"waiting for {', '.join(names)}")
+            self.status.update(self._escape(f"waiting for {', '.join(names)}"))
 
 
 @contextmanager
@@ -126,20 +149,16 @@ def _waiting() -> Iterator[_Waiting]:
         yield spinner
 
 
-def _say_ready(config: Config, page_port: int, started: Started) -> None:
-    click.echo(
-        f"{config.name} is up: {count(len(started.services), 'service')} in {started.seconds:.1f} s"
-    )
-    lines = {
-        "page": f"http://127.0.0.1:{page_port}",
-        "metrics": f"{config.paths.prometheus} (for Prometheus' file_sd_configs)",
-    }
+def ready_lines(
+    config: Config, page_port: int, services: Sequence[Service], took: str = ""
+) -> Iterator[str]:
+    """That all is up, and where."""
+    yield f"{config.name} is up: {count(len(services), 'service')}{took}"
+    yield f"  page     http://127.0.0.1:{page_port}"
+    yield f"  metrics  {config.paths.prometheus} (for Prometheus' file_sd_configs)"
     folders = sorted({source.path for source in config.settings.sources.values()})
     if folders:
-        lines["watched"] = ", ".join(folders)
-    for name, text in lines.items():
-        click.echo(f"  {name:<8} {text}")
-    click.echo("next: headrace status; headrace logs -f; headrace down", err=True)
+        yield f"  watched  {', '.join(folders)}"
 
 
 def _say_missing(started: Started, log_file: Path) -> None:

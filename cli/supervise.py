@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import structlog
 
 from headrace.config import Config
 from headrace.config_file import load_config
 from headrace.errors import HeadraceError
+from headrace.infra.role_log import RoleLog, text_stream
 from headrace.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -21,25 +23,21 @@ if TYPE_CHECKING:
 log = structlog.get_logger("supervisor")
 
 
-def supervise_project(project: Path, page_port: int, *, in_background: bool) -> None:
-    """Run the project's roles until SIGTERM or SIGINT, then end them in order.
+def supervise_in_background(project: Path, page_port: int) -> None:
+    """Run the project's roles until SIGTERM, then end them in order.
 
-    In the background its log is a file, and an error is told to whoever started it.
+    An error is told to whoever started this process; whatever else it says goes to its log.
     """
-    if not in_background:
-        configure_logs(verbose=True)
-        _supervise(load_config(project), page_port, on_change=lambda _: None)
-        return
     from headrace.cli.supervisor_start import Listener
-    from headrace.infra.role_log import RoleLog, text_stream
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal it was started from is closed
     listener = Listener()
     try:
         config = load_config(project)
-        own_log = RoleLog(config.paths.logs / "supervisor.log", standard_error=True)
-        configure_logs(verbose=True, stream=text_stream(own_log))
-        _supervise(config, page_port, on_change=listener.tell_services)
+        _log_to(RoleLog(_own_log(config), standard_error=True))
+        _supervise(
+            config, page_port, on_change=listener.tell_services, on_line=lambda _role, _line: None
+        )
     except HeadraceError as error:
         listener.tell_error(error)
         log.warning("ended", message=error.message, remedy=error.remedy)
@@ -49,8 +47,43 @@ def supervise_project(project: Path, page_port: int, *, in_background: bool) -> 
         sys.exit(1)
 
 
+def supervise_in_foreground(project: Path, page_port: int) -> None:
+    """The same until Ctrl-C, SIGTERM or the terminal's end; what all roles log is shown here too.
+
+    Raises `HeadraceError`.
+    """
+    from headrace.cli.start_up import ready_lines
+    from headrace.cli.terminal_log import TerminalLog
+
+    config = load_config(project)
+    terminal = TerminalLog()
+    _log_to(RoleLog(_own_log(config), also=lambda line: terminal.show("supervisor", line)))
+    said = False
+
+    def on_change(services: Sequence[Service]) -> None:
+        nonlocal said
+        if not said and services and all(service.state == "running" for service in services):
+            said = True
+            click.echo("\n".join(ready_lines(config, page_port, services)))
+
+    _supervise(config, page_port, on_change=on_change, on_line=terminal.show)
+    terminal.close()
+
+
+def _own_log(config: Config) -> Path:
+    return config.paths.logs / "supervisor.log"
+
+
+def _log_to(own_log: RoleLog) -> None:
+    configure_logs(verbose=True, stream=text_stream(own_log))
+
+
 def _supervise(
-    config: Config, page_port: int, *, on_change: Callable[[Sequence[Service]], None]
+    config: Config,
+    page_port: int,
+    *,
+    on_change: Callable[[Sequence[Service]], None],
+    on_line: Callable[[str, str], None],
 ) -> None:
     from headrace.infra.project_lock import UP, project_lock
     from headrace.infra.supervisor import Supervisor
@@ -59,7 +92,10 @@ def _supervise(
     structlog.contextvars.bind_contextvars(role="supervisor")
     with project_lock(config.paths, UP):
         plan = plan_up(config, page_port=page_port)
-        supervisor = Supervisor(config, plan, on_change=on_change)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        supervisor = Supervisor(config, plan, on_change=on_change, on_line=on_line)
+        ends = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            ends.append(signal.SIGHUP)
+        for number in ends:
             signal.signal(number, lambda *_: supervisor.stop())
         supervisor.run()

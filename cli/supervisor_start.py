@@ -69,8 +69,7 @@ def start_in_background(
     Raises `SupervisorFailedError` where it did not get that far itself.
     """
     began = time.monotonic()
-    log_file.parent.mkdir(parents=True, exist_ok=True)
-    with log_file.open("ab") as log:
+    with _open_log(log_file) as log:
         process = subprocess.Popen(
             supervisor_command(project, page_port, BACKGROUND),
             stdin=subprocess.DEVNULL,
@@ -89,8 +88,11 @@ def start_in_background(
         except queue.Empty:
             continue
         if message is None:
+            code = process.wait()
+            if code == 0:
+                raise SupervisorFailedError("it was stopped while it started", None, 1)
             raise SupervisorFailedError(
-                f"the supervisor ended at its start (exit code {process.wait()})",
+                f"the supervisor ended at its start (exit code {code})",
                 f"its log says why: {log_file}",
                 1,
             )
@@ -108,6 +110,17 @@ def start_in_background(
         if not started.missing:
             break
     return started
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+    except OSError as error:
+        raise HeadraceError(
+            f"cannot write to {path}: {error.strerror}",
+            remedy="check that the project's folder can be written to, and its disk has room",
+        ) from error
 
 
 def _listen(pipe: IO[bytes], said: queue.SimpleQueue[dict[str, object] | None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, TextIO
@@ -25,7 +26,8 @@ class RoleLog:
 
     Threads may share it; processes may not. What cannot be written (a full disk) is dropped:
     a role that waits for its log does no work. `standard_error`: it is this process's own, and
-    what an interpreter writes there in its last moments has to follow to the new file.
+    what an interpreter writes there in its last moments has to follow to the new file. `also` is
+    told each line as well, and has to return at once.
     """
 
     def __init__(
@@ -35,8 +37,10 @@ class RoleLog:
         max_bytes: int = _MAX_BYTES,
         kept_files: int = _KEPT_FILES,
         standard_error: bool = False,
+        also: Callable[[str], None] | None = None,
     ) -> None:
         self.path = path
+        self._also = also
         self.last_words = ""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._handler = _LineHandler(path, max_bytes, kept_files, standard_error=standard_error)
@@ -45,6 +49,8 @@ class RoleLog:
         """Add one line, with or without its end."""
         text = line.decode(errors="replace").rstrip("\r\n")
         self._handler.handle(logging.makeLogRecord({"msg": text}))
+        if self._also is not None:
+            self._also(text)
 
     def copy(self, lines: IO[bytes]) -> None:
         """Add all lines of a pipe, until its other end is closed.

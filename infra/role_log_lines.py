@@ -27,6 +27,17 @@ class LogLine:
     fields: dict[str, object]
 
 
+def parse_line(role: str, text: str, time_before: str = "") -> LogLine:
+    """A line as it was written by this role."""
+    try:
+        fields = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        fields = {}
+    if not isinstance(fields, dict):
+        fields = {}
+    return LogLine(role, text, str(fields.get("timestamp", time_before)), fields)
+
+
 def merge(logs: Iterable[Sequence[LogLine]]) -> Iterator[LogLine]:
     """Lines of several roles in the order of their times; those of one role keep theirs."""
     return heapq.merge(*logs, key=lambda line: line.time)
@@ -109,14 +120,9 @@ class RoleLogReader:
         return [self._parse_one(line.decode(errors="replace")) for line in lines if line]
 
     def _parse_one(self, text: str) -> LogLine:
-        try:
-            fields = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            fields = {}
-        if not isinstance(fields, dict):
-            fields = {}
-        self._time = str(fields.get("timestamp", self._time))
-        return LogLine(self._role, text, self._time, fields)
+        line = parse_line(self._role, text, self._time)
+        self._time = line.time
+        return line
 
 
 def _open(path: Path) -> IO[bytes] | None:

@@ -11,6 +11,7 @@ import queue
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -38,7 +39,8 @@ class _Stop:
 class Supervisor:
     """Runs the roles of `plan`; whoever calls `run` holds the project's lock meanwhile.
 
-    `on_change` is told all services whenever one of them changes.
+    `on_change` is told all services whenever one of them changes, `on_line` each line that a role
+    logs; both have to return at once.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Supervisor:
         plan: UpPlan,
         *,
         on_change: Callable[[Sequence[Service]], None] = lambda _: None,
+        on_line: Callable[[Role, str], None] = lambda _role, _line: None,
     ) -> None:
         self._config = config
         self._plan = plan
@@ -56,7 +59,10 @@ class Supervisor:
         self._messages: queue.SimpleQueue[RoleMessage | _Stop] = queue.SimpleQueue()
         self._processes: dict[Role, RoleProcess] = {}
         self._logs = {
-            one.role: RoleLog(config.paths.logs / f"{one.role}.log") for one in plan.roles
+            one.role: RoleLog(
+                config.paths.logs / f"{one.role}.log", also=partial(on_line, one.role)
+            )
+            for one in plan.roles
         }
         self._recorded: list[Service] = []
         self._own_state: ServiceState = "running"
@@ -122,7 +128,8 @@ class Supervisor:
         elif message.kind == "error":
             log.warning("role_failed", of=message.role, pid=message.pid, **_plain(message.data))
         elif message.kind == "exit":
-            log.warning("role_ended", of=message.role, pid=message.pid, code=message.data["code"])
+            tell = log.info if self._own_state == "stopping" else log.warning
+            tell("role_ended", of=message.role, pid=message.pid, **message.data)
 
     def _record(self) -> None:
         own = Service(

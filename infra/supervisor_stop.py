@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -101,5 +100,12 @@ def _is_there(paths: ProjectPaths, service: Service) -> bool:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
+    try:
         os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it has ended by itself
+    except PermissionError:
+        raise HeadraceError(
+            f"another user started it (pid {pid}), and it cannot be ended by you",
+            remedy="run `headrace down` as that user",
+        ) from None

@@ -35,9 +35,12 @@ def command(project: Path, port: int, foreground: bool, supervise: str | None) -
     terminal; `headrace down` ends them. Drop files into the watched folders meanwhile.
     """
     if supervise is not None:
-        from headrace.cli.supervise import supervise_project
+        from headrace.cli import supervise as process
 
-        supervise_project(project, port, in_background=supervise == "background")
+        if supervise == "background":
+            process.supervise_in_background(project, port)
+        else:
+            process.supervise_in_foreground(project, port)
         return
     from headrace.cli.start_up import start_up
 
