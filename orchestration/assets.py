@@ -110,7 +110,6 @@ def rebuild_job(project: OrchestratedProject) -> "UnresolvedAssetJobDefinition":
     return dg.define_asset_job(
         REBUILD_JOB,
         selection=dg.AssetSelection.assets(*keys),
-        partitions_def=project.calendar.daily,
         executor_def=dg.in_process_executor,
         description="Computes the chosen dates again from bronze, as `headrace build` does.",
     )

@@ -58,9 +58,7 @@ def poll_command(config: Config, source: str) -> list[str]:
 def poll_job(project: OrchestratedProject, source: str, every_seconds: float) -> dg.JobDefinition:
     """A look at one source."""
 
-    @dg.op(
-        name=f"look_at_{source}", description=f"headrace produce --once --source {source}", out={}
-    )
+    @dg.op(name=f"look_at_{source}", description=f"headrace produce --once --source {source}")
     def look(context: dg.OpExecutionContext) -> None:
         say: Callable[[str], None] = context.log.info
         seams = project.seams

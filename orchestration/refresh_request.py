@@ -7,7 +7,7 @@ failed) waits twice as long each time. Beneath both lies an allowance: a burst, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import orjson
@@ -48,6 +48,10 @@ class Asked:
             now,
             min(_BURST_RUNS, self.allowance + earned) - 1.0,
         )
+
+    def answered(self) -> Asked:
+        """When nothing is left to do: what is asked for next is no repetition."""
+        return replace(self, inputs="", times=0)
 
     def dump(self) -> str:
         """As a cursor."""

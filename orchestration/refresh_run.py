@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: Dagster does not resolve an op's config from text.
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Final
 
@@ -61,7 +61,7 @@ def refresh_events(
     *,
     linger_seconds: float,
     say: Callable[[str], None],
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Refresh, and go on with what comes for a while; what changed comes as events.
 
     An event taken from here has to be stored before the next is asked for: what has been told is

@@ -66,7 +66,7 @@ def refresh_sensor(
         default_status=status,
         description="Asks for a refresh when bronze has what silver or gold has not.",
     )
-    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         return evaluate(project, watch, context)
 
     return sensor
@@ -74,7 +74,7 @@ def refresh_sensor(
 
 def evaluate(
     project: OrchestratedProject, watch: LakeWatch, context: dg.SensorEvaluationContext
-) -> dg.SensorResult | dg.SkipReason:
+) -> dg.SensorResult:
     """One tick."""
     seams, instance = project.seams, context.instance
     deadline = seams.monotonic() + float(os.environ.get(WAIT_VARIABLE, _WAIT_SECONDS))
@@ -96,6 +96,7 @@ def evaluate(
                 unsaid = _unsaid(project, state, told)
                 if not state.stale and not unsaid:
                     fresh_at, why = state.heads, "silver and gold have all of bronze"
+                    asked = asked.answered()
                 else:
                     inputs = _inputs(project, state, unsaid)
                     now = seams.now().timestamp()
@@ -109,7 +110,7 @@ def evaluate(
                         )
                     why = f"asked {asked.times} times; again in {timedelta(seconds=int(due - now))}"
         if seams.monotonic() + pause > deadline or ending.is_set():
-            return dg.SkipReason(why)
+            return dg.SensorResult(skip_reason=why, cursor=asked.dump())
         seams.sleep(pause)
 
 
