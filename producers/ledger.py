@@ -12,9 +12,9 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from headrace.errors import LedgerError
 from headrace.producers.delivery import (
@@ -30,11 +30,14 @@ from headrace.producers.delivery import (
 )
 from headrace.producers.identity import Accepted
 from headrace.producers.ledger_file import ledger_errors, open_for_reading, open_for_writing
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_COLUMNS: Final = ", ".join(DeliveryRow.__dataclass_fields__)
-_TIMES: Final = ("received_at", "landed_at")
+from headrace.producers.ledger_rows import (
+    COLUMNS,
+    from_micros,
+    in_states,
+    insert,
+    row_of,
+    to_micros,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ class Ledger:
     def last_received_at(self) -> datetime | None:
         """The time of the latest delivery: the next one's must be later."""
         ((latest,),) = self._read("SELECT max(received_at) FROM deliveries")
-        return None if latest is None else _from_micros(latest)
+        return None if latest is None else from_micros(latest)
 
     def seen_files(
         self, source: str, paths: Sequence[str] | None = None
@@ -142,7 +145,7 @@ class Ledger:
     def accepted_like(self, source: str, name: str, content_hash: str) -> list[Accepted]:
         """The accepted deliveries that decide whether this name and content is new."""
         accepted = (
-            f"(state IN {_in(ACCEPTED_STATES)}"
+            f"(state IN {in_states(ACCEPTED_STATES)}"
             f" OR state = 'rejected' AND config_fingerprint = '{NEVER_RETRIED}')"
         )
         rows = self._read(
@@ -159,7 +162,7 @@ class Ledger:
         """Write down what arrived, as `received` or `duplicate`, and the files it was seen as."""
         with self._transaction() as connection:
             for receipt in receipts:
-                _insert(connection, receipt.identity, duplicate_of=receipt.duplicate_of)
+                insert(connection, receipt.identity, duplicate_of=receipt.duplicate_of)
 
     def restore(
         self,
@@ -170,7 +173,7 @@ class Ledger:
     ) -> None:
         """Write down a delivery that only the spool still knows of."""
         with self._transaction() as connection:
-            _insert(connection, identity, frozen, count, duplicate_of)
+            insert(connection, identity, frozen, count, duplicate_of)
 
     # --- moving on
 
@@ -277,7 +280,7 @@ class Ledger:
             connection.executemany(
                 "UPDATE deliveries SET state = 'landed', reason = NULL, bronze_id = ?,"
                 " bronze_version = ?, landed_at = ? WHERE delivery_id = ? AND state = 'published'",
-                [(table_id, version, _to_micros(now), id_) for id_ in delivery_ids],
+                [(table_id, version, to_micros(now), id_) for id_ in delivery_ids],
             )
 
     def bronze_seen(self, stream: str) -> BronzeVersion | None:
@@ -314,7 +317,7 @@ class Ledger:
         """Landed deliveries whose bytes need not be kept any longer."""
         return self._select(
             "state = 'landed' AND landed_at < ? AND expired_at IS NULL",
-            (_to_micros(landed_before),),
+            (to_micros(landed_before),),
         )
 
     def expire(self, delivery_ids: Iterable[str], now: datetime) -> None:
@@ -322,7 +325,7 @@ class Ledger:
         with self._transaction() as connection:
             connection.executemany(
                 "UPDATE deliveries SET expired_at = ? WHERE delivery_id = ?",
-                [(_to_micros(now), delivery_id) for delivery_id in delivery_ids],
+                [(to_micros(now), delivery_id) for delivery_id in delivery_ids],
             )
 
     # --- looking
@@ -339,8 +342,8 @@ class Ledger:
     ) -> list[DeliveryRow]:
         """The deliveries in these states (of one source), by order of arrival."""
         if source is None:
-            return self._select(f"state IN {_in(states)}")
-        return self._select(f"state IN {_in(states)} AND source = ?", (source,))
+            return self._select(f"state IN {in_states(states)}")
+        return self._select(f"state IN {in_states(states)} AND source = ?", (source,))
 
     def delivery_ids(self) -> set[str]:
         """Every delivery the ledger knows of."""
@@ -357,7 +360,7 @@ class Ledger:
         with self._transaction() as connection:
             moved = connection.execute(
                 f"UPDATE deliveries SET {assignments}"  # noqa: S608
-                f" WHERE delivery_id = ? AND state IN {_in(allowed)}",
+                f" WHERE delivery_id = ? AND state IN {in_states(allowed)}",
                 (state, *values.values(), delivery_id),
             ).rowcount
             if moved != 1:
@@ -368,8 +371,8 @@ class Ledger:
                 )
 
     def _select(self, where: str, values: Sequence[Any] = ()) -> list[DeliveryRow]:
-        query = f"SELECT {_COLUMNS} FROM deliveries WHERE {where} ORDER BY delivery_id"  # noqa: S608
-        return [_row(row) for row in self._read(query, values)]
+        query = f"SELECT {COLUMNS} FROM deliveries WHERE {where} ORDER BY delivery_id"  # noqa: S608
+        return [row_of(row) for row in self._read(query, values)]
 
     def _read(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._lock, ledger_errors(self.path):
@@ -395,79 +398,6 @@ def list_deliveries(path: Path, state: str | None = None) -> list[DeliveryRow]:
     if connection is None:
         return []
     where, values = ("WHERE state = ?", (state,)) if state else ("", ())
-    query = f"SELECT {_COLUMNS} FROM deliveries {where} ORDER BY delivery_id"  # noqa: S608
+    query = f"SELECT {COLUMNS} FROM deliveries {where} ORDER BY delivery_id"  # noqa: S608
     with closing(connection), ledger_errors(path):
-        return [_row(row) for row in connection.execute(query, values)]
-
-
-def _insert(
-    connection: sqlite3.Connection,
-    identity: Identity,
-    frozen: FrozenReading | None = None,
-    count: RecordCount | None = None,
-    duplicate_of: str | None = None,
-) -> None:
-    """Add a delivery, as far as it is known to have come, and the file it was seen as."""
-    state = DeliveryState.RECEIVED if duplicate_of is None else DeliveryState.DUPLICATE
-    if frozen is not None:
-        state = DeliveryState.PUBLISHING if count is None else DeliveryState.PUBLISHED
-    values = {
-        "delivery_id": identity.delivery_id,
-        "source": identity.source,
-        "stream": identity.stream,
-        "name": identity.name,
-        "path": identity.origin.path,
-        "content_hash": identity.content_hash,
-        "size_bytes": identity.origin.size_bytes,
-        "received_at": _to_micros(identity.received_at),
-        "state": state,
-        "duplicate_of": duplicate_of,
-        "reading": None if frozen is None else frozen.reading,
-        "topic_partition": None if frozen is None else frozen.topic_partition,
-        "records": None if count is None else count.records,
-        "unreadable_records": None if count is None else count.unreadable,
-    }
-    connection.execute(
-        f"INSERT INTO deliveries ({', '.join(values)})"  # noqa: S608
-        f" VALUES ({', '.join('?' * len(values))})",
-        tuple(values.values()),
-    )
-    _remember_file(connection, identity)
-
-
-def _remember_file(connection: sqlite3.Connection, identity: Identity) -> None:
-    origin = identity.origin
-    connection.execute(
-        "INSERT INTO seen_files VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-        " inode = excluded.inode, size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns,"
-        " delivery_id = excluded.delivery_id WHERE excluded.delivery_id > delivery_id",
-        (
-            identity.source,
-            origin.path,
-            origin.inode,
-            origin.size_bytes,
-            origin.mtime_ns,
-            identity.delivery_id,
-        ),
-    )
-
-
-def _row(values: tuple[Any, ...]) -> DeliveryRow:
-    fields = dict(zip(DeliveryRow.__dataclass_fields__, values, strict=True))
-    for name in _TIMES:
-        if fields[name] is not None:
-            fields[name] = _from_micros(fields[name])
-    fields["state"] = DeliveryState(fields["state"])
-    return DeliveryRow(**fields)
-
-
-def _in(states: Sequence[DeliveryState]) -> str:
-    return "(" + ", ".join(f"'{state}'" for state in states) + ")"
-
-
-def _to_micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def _from_micros(micros: int) -> datetime:
-    return _EPOCH + micros * _MICROSECOND
+        return [row_of(row) for row in connection.execute(query, values)]

@@ -7,7 +7,7 @@ published again. It runs as long as the producer does; what it holds is what is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -86,11 +86,6 @@ class Pipeline:
             else:
                 self._enqueue(row)
         return row
-
-    @property
-    def unpublished(self) -> Collection[str]:
-        """The deliveries that wait for the broker."""
-        return self._unpublished
 
     async def flush(self) -> None:
         """Tell the ledger what the broker has acknowledged."""

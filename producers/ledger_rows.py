@@ -1,0 +1,99 @@
+"""Deliveries as the ledger's rows: how they are written down and read back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from headrace.producers.delivery import (
+    DeliveryRow,
+    DeliveryState,
+    FrozenReading,
+    Identity,
+    RecordCount,
+)
+
+COLUMNS: Final = ", ".join(DeliveryRow.__dataclass_fields__)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_TIMES: Final = ("received_at", "landed_at")
+
+
+def insert(
+    connection: sqlite3.Connection,
+    identity: Identity,
+    frozen: FrozenReading | None = None,
+    count: RecordCount | None = None,
+    duplicate_of: str | None = None,
+) -> None:
+    """Add a delivery, as far as it is known to have come, and the file it was seen as."""
+    state = DeliveryState.RECEIVED if duplicate_of is None else DeliveryState.DUPLICATE
+    if frozen is not None:
+        state = DeliveryState.PUBLISHING if count is None else DeliveryState.PUBLISHED
+    values = {
+        "delivery_id": identity.delivery_id,
+        "source": identity.source,
+        "stream": identity.stream,
+        "name": identity.name,
+        "path": identity.origin.path,
+        "content_hash": identity.content_hash,
+        "size_bytes": identity.origin.size_bytes,
+        "received_at": to_micros(identity.received_at),
+        "state": state,
+        "duplicate_of": duplicate_of,
+        "reading": None if frozen is None else frozen.reading,
+        "topic_partition": None if frozen is None else frozen.topic_partition,
+        "records": None if count is None else count.records,
+        "unreadable_records": None if count is None else count.unreadable,
+    }
+    connection.execute(
+        f"INSERT INTO deliveries ({', '.join(values)})"  # noqa: S608
+        f" VALUES ({', '.join('?' * len(values))})",
+        tuple(values.values()),
+    )
+    _remember_file(connection, identity)
+
+
+def _remember_file(connection: sqlite3.Connection, identity: Identity) -> None:
+    origin = identity.origin
+    connection.execute(
+        "INSERT INTO seen_files VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " inode = excluded.inode, size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns,"
+        " delivery_id = excluded.delivery_id WHERE excluded.delivery_id > delivery_id",
+        (
+            identity.source,
+            origin.path,
+            origin.inode,
+            origin.size_bytes,
+            origin.mtime_ns,
+            identity.delivery_id,
+        ),
+    )
+
+
+def row_of(values: tuple[Any, ...]) -> DeliveryRow:
+    """A delivery from the values of `COLUMNS`."""
+    fields = dict(zip(DeliveryRow.__dataclass_fields__, values, strict=True))
+    for name in _TIMES:
+        if fields[name] is not None:
+            fields[name] = from_micros(fields[name])
+    fields["state"] = DeliveryState(fields["state"])
+    return DeliveryRow(**fields)
+
+
+def in_states(states: Sequence[DeliveryState]) -> str:
+    """The right side of `state IN`."""
+    return "(" + ", ".join(f"'{state}'" for state in states) + ")"
+
+
+def to_micros(moment: datetime) -> int:
+    """A time as it is stored: microseconds since the epoch."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """A stored time."""
+    return _EPOCH + micros * _MICROSECOND
