@@ -107,7 +107,7 @@ def start_in_background(
         services = _services(message)
         on_services(services)
         started = Started(services, time.monotonic() - began)
-        if not started.missing:
+        if services and not started.missing:  # it says that there are none as it ends
             break
     return started
 

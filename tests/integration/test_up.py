@@ -281,15 +281,14 @@ def test_a_killed_supervisor_leaves_nothing_up_works_again_elsewhere_and_down_en
     try:
         wait_until(lambda: runs(shop, "produce"), seconds=START_SECONDS, what="produce runs")
         assert shop.value("SELECT count(*) FROM silver.sales") == 3108
-        down_leaves_no_process(shop)
-        assert again.wait(timeout=20) == 1  # stopped while it waited for Dagster
+        down_leaves_no_process(shop, again)
     finally:
         again.kill()
         again.wait()
 
 
-def down_leaves_no_process(shop: UpProject) -> None:
-    """Whatever the config says by then."""
+def down_leaves_no_process(shop: UpProject, waiting: subprocess.Popen[bytes]) -> None:
+    """Whatever the config says by then; `waiting` is an `up` that has not seen Dagster ready."""
     supervisor = psutil.Process(shop.pids()["supervisor"])
     family = [supervisor, *supervisor.children(recursive=True)]
     sessions = {os.getsid(process.pid) for process in family}
@@ -303,6 +302,7 @@ def down_leaves_no_process(shop: UpProject) -> None:
         config.write_text(before)
     assert "stopped" in done.stdout
     assert "killed" not in done.stderr
+    assert waiting.wait(timeout=20) == 1
     assert not [process for process in family if _lives(process)]
     assert not [p for p in psutil.process_iter() if _session(p) in sessions and _lives(p)]
     assert processes_of(shop.root) == []
