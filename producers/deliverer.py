@@ -24,10 +24,10 @@ from headrace.producers.delivery import (
 )
 from headrace.producers.files.reading import Reading, detect
 from headrace.producers.files.records import read_records
-from headrace.producers.intake import config_fingerprint
 from headrace.producers.ledger import Ledger
 from headrace.producers.publisher import Sent, publish
 from headrace.producers.record_encoder import EncodedBatch, Envelope, RecordEncoder
+from headrace.producers.retries import config_fingerprint
 from headrace.producers.spool import Spool
 
 log = structlog.get_logger("produce")

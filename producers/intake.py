@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -12,15 +11,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import orjson
 import structlog
 
 from headrace.config import FileSource
 from headrace.errors import ConfigError
 from headrace.event import format_delivery_id
 from headrace.producers.delivery import (
-    ACCEPTED_STATES,
-    NEVER_RETRIED,
     DeliveryRow,
     DeliveryState,
     Identity,
@@ -30,7 +26,6 @@ from headrace.producers.files.scan import FileStat, is_settled, survey, survey_n
 from headrace.producers.identity import Accepted, original_of
 from headrace.producers.ledger import Ledger, Receipt
 from headrace.producers.spool import Draft, FileChangedError, Spool
-from headrace.stream import Stream
 
 log = structlog.get_logger("produce")
 
@@ -178,45 +173,6 @@ class Intake:
             tuple((stat, str(draft)) for stat, draft in outcomes if isinstance(draft, OSError)),
         )
 
-    def retry_rejected(
-        self, source_name: str, source: FileSource, stream: Stream
-    ) -> tuple[list[DeliveryRow], int]:
-        """Put back what was rejected with another config than this, by order of arrival.
-
-        The spool has its bytes, so whether its file still lies there does not matter. One whose
-        name has brought something that was accepted since stays rejected: it was corrected.
-        Returns those put back, and the number of those that repeat another by now.
-        """
-        fingerprint = config_fingerprint(source, stream)
-        accepted_last: dict[str, str] = {}
-        for row in self._ledger.deliveries(ACCEPTED_STATES, source_name):
-            accepted_last[row.name] = row.delivery_id
-        retried: list[DeliveryRow] = []
-        repeating = 0
-        for row in self._ledger.deliveries((DeliveryState.REJECTED,), source_name):
-            if row.config_fingerprint in (fingerprint, NEVER_RETRIED):
-                continue
-            if accepted_last.get(row.name, "") > row.delivery_id:
-                continue
-            if self.retry(row, source.stream):
-                retried.append(self._ledger.delivery(row.delivery_id))
-            else:
-                repeating += 1
-        return retried, repeating
-
-    def retry(self, row: DeliveryRow, stream: str) -> bool:
-        """Put a rejected delivery back to `received`; False where it repeats one accepted since."""
-        accepted = self._ledger.accepted_like(row.source, row.name, row.content_hash)
-        original = original_of(row.name, row.content_hash, accepted)
-        if original is not None:
-            self._ledger.repeats(row.delivery_id, original)
-            # A ledger built again from the spool must not take it for a delivery of its own.
-            self._spool.remove(row.source, row.delivery_id)
-            return False
-        self._ledger.retry(row.delivery_id, stream)
-        log.info("delivery_retried", delivery_id=row.delivery_id, reason="the config changed")
-        return True
-
     def _draft(self, source_name: str, stat: FileStat) -> Draft | FileChangedError | OSError:
         try:
             return self._spool.draft(source_name, stat.path, self._origin(stat))
@@ -278,15 +234,6 @@ class Intake:
         if path.is_relative_to(self._root):
             path = path.relative_to(self._root)
         return Origin(_text(str(path)), stat.inode, stat.size, stat.mtime_ns)
-
-
-def config_fingerprint(source: FileSource, stream: Stream) -> str:
-    """Changes with whatever of the config decides how a delivery is read."""
-    relevant = {
-        "source": source.model_dump(mode="json", exclude={"path", "patterns", "settle"}),
-        "stream": stream.model_dump(mode="json", include={"event_time", "timezone"}),
-    }
-    return hashlib.sha256(orjson.dumps(relevant, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _text(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
@@ -12,10 +12,8 @@ from typing import Final
 import structlog
 
 from headrace.config import Config
-from headrace.errors import BrokerError, LakeError
-from headrace.event import format_event_id
+from headrace.errors import LakeError
 from headrace.lakehouse.delta import Lake
-from headrace.producers.broker_link import LinkLostError
 from headrace.producers.broker_session import BrokerSession
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.landing import (
@@ -28,6 +26,7 @@ from headrace.producers.landing import (
     pause_between_thorough_looks,
 )
 from headrace.producers.ledger import Ledger
+from headrace.producers.topic_looks import TopicLooks
 
 log = structlog.get_logger("produce")
 
@@ -35,9 +34,7 @@ log = structlog.get_logger("produce")
 _THOROUGH_LOOK_SECONDS: Final = 5.0
 # Whoever comes after so long does not wait for the end of a pause that has grown.
 _LONG_PAUSE_SECONDS: Final = 4.0
-_TOPIC_LOOKS_AT_ONCE: Final = 20
 _LAKE_PATIENCE_SECONDS: Final = 30.0
-_BROKER_PATIENCE_SECONDS: Final = 60.0
 
 
 class LandingWatch:
@@ -57,15 +54,13 @@ class LandingWatch:
     ) -> None:
         self._config = config
         self._ledger = ledger
-        self._session = session
         self._on_landed = on_landed
         self._on_republish = on_republish
         self._lake = Lake(config.lake_uri, config.settings.lake.options)
         self._bronze: dict[str, BronzeWatch] = {}
         self._rows: dict[str, DeliveryRow] = {}
         self._pausing: dict[str, float] = {}
-        self._asked_topic: dict[str, float] = {}
-        self._unanswered_since: float | None = None
+        self._topic = TopicLooks(config, session)
         self._failing_since: float | None = None
         self._moved_at = 0.0
         self._not_empty = asyncio.Event()
@@ -156,7 +151,7 @@ class LandingWatch:
             landed_any = landed_any or bool(landed)
             by_id = {row.delivery_id: row for row in rows}
             missing = [s for s in sights if s.delivery_id in self._rows]
-            on_topic = await self._ask_topic(by_id, missing) if thorough else {}
+            on_topic = await self._topic.ask(by_id, missing) if thorough else {}
             for sight in missing:
                 row = by_id[sight.delivery_id]
                 verdict = judge_landing(
@@ -177,9 +172,8 @@ class LandingWatch:
         self._moved_at = time.monotonic()
         for row in rows:
             del self._rows[row.delivery_id]
-            self._unanswered_since = None  # whoever consumes is still served
             self._pausing.pop(row.delivery_id, None)
-            self._asked_topic.pop(row.delivery_id, None)
+            self._topic.landed(row.delivery_id)
             log.info("delivery_landed", delivery_id=row.delivery_id, records=row.records)
         self._on_landed(rows)
 
@@ -201,53 +195,9 @@ class LandingWatch:
         row = await asyncio.to_thread(self._ledger.delivery, row.delivery_id)
         del self._rows[row.delivery_id]
         del self._pausing[row.delivery_id]
-        self._asked_topic.pop(row.delivery_id, None)
+        self._topic.forget(row.delivery_id)
         self._bronze_of(row.stream).forget(row.delivery_id)
         self._on_republish(row)
-
-    async def _ask_topic(
-        self, rows: Mapping[str, DeliveryRow], missing: Sequence[Sight]
-    ) -> dict[str, bool]:
-        """Whether each one's last record is where it was acknowledged; absent: not known."""
-        found: dict[str, bool] = {}
-        longest_unasked = sorted(
-            (s.delivery_id for s in missing if not s.passed),
-            key=lambda delivery_id: self._asked_topic.get(delivery_id, 0.0),
-        )
-        for delivery_id in longest_unasked:
-            # A topic that has lost one has mostly lost them all: only looks that find what they
-            # ask for are rationed.
-            if sum(found.values()) >= _TOPIC_LOOKS_AT_ONCE:
-                break
-            asked_at = self._asked_topic[delivery_id] = time.monotonic()
-            row = rows[delivery_id]
-            if row.last_offset is None or row.topic_partition is None:
-                found[delivery_id] = False
-                continue
-            try:
-                last_id = await self._session.link.event_id_at(
-                    self._config.topic(row.stream), row.topic_partition, row.last_offset
-                )
-            except LinkLostError as error:
-                log.info("topic_not_readable", reason=str(error))
-                self._unanswered(asked_at, error)
-                break
-            self._unanswered_since = None
-            found[delivery_id] = last_id == format_event_id(delivery_id, (row.records or 0) - 1)
-        return found
-
-    def _unanswered(self, asked_at: float, error: LinkLostError) -> None:
-        """An outage is waited out, but not for ever: nothing may ever land any more."""
-        if self._unanswered_since is None:
-            self._unanswered_since = asked_at
-        if time.monotonic() - self._unanswered_since <= _BROKER_PATIENCE_SECONDS:
-            return
-        raise BrokerError(
-            f"the broker at {self._session.link.bootstrap_servers} has not answered for"
-            f" {_BROKER_PATIENCE_SECONDS:g} s, while {len(self._rows)} published deliveries have"
-            f" not landed: {error}",
-            remedy="start it again, then run again: it goes on where it was",
-        ) from error
 
     def _by_stream(self) -> dict[str, list[DeliveryRow]]:
         by_stream: dict[str, list[DeliveryRow]] = {}

@@ -158,6 +158,16 @@ class Ledger:
         )
         return [Accepted(*row) for row in rows]
 
+    def was_accepted_since(self, row: DeliveryRow) -> bool:
+        """Whether a later delivery of this one's source and name was accepted."""
+        return bool(
+            self._read(
+                "SELECT 1 FROM deliveries WHERE source = ? AND name = ? AND delivery_id > ?"  # noqa: S608
+                f" AND state IN {in_states(ACCEPTED_STATES)} LIMIT 1",
+                (row.source, row.name, row.delivery_id),
+            )
+        )
+
     def record(self, receipts: Sequence[Receipt]) -> None:
         """Write down what arrived, as `received` or `duplicate`, and the files it was seen as."""
         with self._transaction() as connection:

@@ -23,6 +23,7 @@ from headrace.producers.measures import LedgerCounts, Measures, show_zeros
 from headrace.producers.outcome import ProduceProgress, ProduceSummary
 from headrace.producers.pipeline import Pipeline
 from headrace.producers.reconcile import reconcile
+from headrace.producers.retries import Retries
 from headrace.producers.round import Round
 from headrace.producers.setbacks import unland
 from headrace.producers.spool import Spool
@@ -63,8 +64,9 @@ class Producer:
         self._spool = spool
         self.session = session
         self.pipeline = Pipeline(config, ledger, spool, session)
-        self._intake = Intake(config.root, ledger, spool, lambda: datetime.now(UTC))
-        self.taking = Taking(self._intake, self.pipeline, config.settings.sources)
+        self._retries = Retries(ledger, spool)
+        intake = Intake(config.root, ledger, spool, lambda: datetime.now(UTC))
+        self.taking = Taking(intake, self.pipeline, config.settings.sources)
         self.counts = LedgerCounts(ledger, config.settings.sources)
 
     @property
@@ -89,7 +91,7 @@ class Producer:
         for name, of_name in chosen_sources(self.config, source).items():
             stream = self.config.stream(of_name.stream)
             _, repeated = await asyncio.to_thread(
-                self._intake.retry_rejected, name, of_name, stream
+                self._retries.after_a_change, name, of_name, stream
             )
             repeating += repeated
         return repeating

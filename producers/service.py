@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -45,10 +46,10 @@ async def produce_once(
     async with producer_at_work(
         config, bootstrap_servers=bootstrap_servers, source=source
     ) as producer:
-        await producer.retry_rejected(source)
+        repeating = await producer.retry_rejected(source)
         summary = await producer.take_round(source, progress, wait_until_landed=wait_until_landed)
         await producer.expire()
-        return summary
+        return replace(summary, duplicates=summary.duplicates + repeating)
 
 
 async def produce_until_stopped(

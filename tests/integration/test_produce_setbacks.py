@@ -153,7 +153,7 @@ async def test_a_broker_that_never_comes_back_ends_the_wait(
     project: ProduceProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace.producers.landing_watch._THOROUGH_LOOK_SECONDS", 0.2)
-    monkeypatch.setattr("headrace.producers.landing_watch._BROKER_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("headrace.producers.topic_looks._BROKER_PATIENCE_SECONDS", 1.0)
     project.drop("a.csv", "x")
     async with BrokerServer(tmp_path / "data") as broker:
         servers = broker.bootstrap_servers

@@ -19,9 +19,10 @@ from headrace.producers.delivery import (
     FrozenReading,
     RecordCount,
 )
-from headrace.producers.intake import Intake, Look, Taken, config_fingerprint
+from headrace.producers.intake import Intake, Look, Taken
 from headrace.producers.ledger import Ledger
 from headrace.producers.reconcile import reconcile
+from headrace.producers.retries import Retries, config_fingerprint
 from headrace.producers.spool import Spool
 from headrace.stream import Stream
 from support.deliveries import BEGAN, identity
@@ -41,6 +42,7 @@ class Project:
         self.ledger = Ledger(root / "ledger.db")
         reconcile(self.ledger, self.spool)
         self.intake = Intake(root, self.ledger, self.spool, lambda: self.now)
+        self.retries = Retries(self.ledger, self.spool)
 
     def drop(self, name: str, content: str) -> Path:
         path = self.inbox / name
@@ -236,7 +238,7 @@ def test_a_rejected_delivery_is_retried_under_its_own_id(project: Project) -> No
     project.take()
     reject_all(project)
     (row,) = project.rows()
-    assert project.intake.retry(row, "sales")
+    assert project.retries.retry(row, "sales")
     assert [(r.delivery_id, r.state) for r in project.rows()] == [(row.delivery_id, "received")]
 
 
@@ -248,15 +250,15 @@ def test_of_two_rejected_with_the_same_content_one_is_accepted_on_retry(project:
     project.take()
     reject_all(project)
     first, second = project.rows()
-    assert project.intake.retry(first, "sales")
-    assert not project.intake.retry(second, "sales")
+    assert project.retries.retry(first, "sales")
+    assert not project.retries.retry(second, "sales")
     assert project.states() == [("a.csv", "received"), ("b.csv", "duplicate")]
     assert project.rows()[1].duplicate_of == first.delivery_id
 
 
 def retry_all(project: Project, source: FileSource = SOURCE) -> tuple[list[str], int]:
-    retried, repeating = project.intake.retry_rejected("sales", source, Stream())
-    return [row.name for row in retried], repeating
+    retried, repeating = project.retries.after_a_change("sales", source, Stream())
+    return [project.ledger.delivery(id_).name for id_ in retried], repeating
 
 
 def test_a_rejected_delivery_is_retried_from_the_spool_when_its_file_is_gone(

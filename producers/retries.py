@@ -1,0 +1,70 @@
+"""Rejected deliveries tried again: when the config that rejected them has changed."""
+
+from __future__ import annotations
+
+import hashlib
+
+import orjson
+import structlog
+
+from headrace.config import FileSource
+from headrace.producers.delivery import NEVER_RETRIED, DeliveryRow, DeliveryState
+from headrace.producers.identity import original_of
+from headrace.producers.ledger import Ledger
+from headrace.producers.spool import Spool
+from headrace.stream import Stream
+
+log = structlog.get_logger("produce")
+
+
+def config_fingerprint(source: FileSource, stream: Stream) -> str:
+    """Changes with whatever of the config decides how a delivery is read."""
+    relevant = {
+        "source": source.model_dump(mode="json", exclude={"path", "patterns", "settle"}),
+        "stream": stream.model_dump(mode="json", include={"event_time", "timezone"}),
+    }
+    return hashlib.sha256(orjson.dumps(relevant, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+class Retries:
+    """Puts rejected deliveries back to `received`. Its methods block."""
+
+    def __init__(self, ledger: Ledger, spool: Spool) -> None:
+        self._ledger = ledger
+        self._spool = spool
+
+    def after_a_change(
+        self, source_name: str, source: FileSource, stream: Stream
+    ) -> tuple[list[str], int]:
+        """Put back what was rejected with another config than this, by order of arrival.
+
+        The spool has its bytes, so whether its file still lies there does not matter. One whose
+        name has brought something that was accepted since stays rejected: it was corrected.
+        Returns the ids of those put back, and the number of those that repeat another by now.
+        """
+        fingerprint = config_fingerprint(source, stream)
+        retried: list[str] = []
+        repeating = 0
+        for row in self._ledger.deliveries((DeliveryState.REJECTED,), source_name):
+            if row.config_fingerprint in (fingerprint, NEVER_RETRIED):
+                continue
+            if self._ledger.was_accepted_since(row):
+                continue
+            if self.retry(row, source.stream):
+                retried.append(row.delivery_id)
+            else:
+                repeating += 1
+        return retried, repeating
+
+    def retry(self, row: DeliveryRow, stream: str) -> bool:
+        """Put a rejected delivery back to `received`; False where it repeats one accepted since."""
+        accepted = self._ledger.accepted_like(row.source, row.name, row.content_hash)
+        original = original_of(row.name, row.content_hash, accepted)
+        if original is not None:
+            self._ledger.repeats(row.delivery_id, original)
+            # A ledger built again from the spool must not take it for a delivery of its own.
+            self._spool.remove(row.source, row.delivery_id)
+            return False
+        self._ledger.retry(row.delivery_id, stream)
+        log.info("delivery_retried", delivery_id=row.delivery_id, reason="the config changed")
+        return True
