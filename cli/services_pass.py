@@ -30,7 +30,7 @@ def run_by_services(project: Project, *, source: str | None, progress: PassProgr
     _ = project.catalog  # contracts and models are checked first, as without services
     rows_before = _bronze_rows(project)
     produced = _ask(project, source, progress)
-    landed_rows = _bronze_rows(project) - rows_before
+    landed_rows = max(_bronze_rows(project) - rows_before, 0)
     progress.landed(landed_rows)
     report = refresh(project.catalog, project.config.paths, on_table=progress.refreshing)
     return PassReport(produced, landed_rows, report, time.monotonic() - began)

@@ -27,14 +27,16 @@ def is_alive(pid: int) -> bool:
     return state != b"Z"
 
 
-def is_role_of(pid: int, project: Path) -> bool:
-    """Whether this process is headrace at work on the project at `project` (absolute).
+def is_headrace(pid: int, project: Path | None = None) -> bool:
+    """Whether this process is headrace, and at work on the project at `project` (absolute).
 
     A process id is given again after its process ended: before a recorded one is sent a signal,
     this says that it is no stranger.
     """
     command = _command_of(pid)
-    return command is not None and _ENTRY in command and str(project) in command
+    if command is None or _ENTRY not in command:
+        return False
+    return project is None or str(project) in command
 
 
 def _command_of(pid: int) -> str | None:

@@ -185,9 +185,9 @@ class RoleProcess:
                 self._process.stdin.close()
         for reader in readers:
             reader.join(_LAST_WORDS_SECONDS)
-        self._ended.set()
         words = {"code": code, "last_words": self.log.last_words}
         messages.put(RoleMessage(self.role, self.pid, "exit", words))
+        self._ended.set()
 
 
 class RoleChannel:

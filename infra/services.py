@@ -43,7 +43,7 @@ def record_services(path: Path, services: Sequence[Service]) -> None:
 
 def replace_json(path: Path, document: object) -> None:
     """Put a document in the place of a file, at once: its readers see the old one or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)  # not its parents: a project that was moved away stays away
     fresh = path.with_suffix(".new")
     fresh.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
     fresh.replace(path)

@@ -180,6 +180,7 @@ class Supervisor:
         try:
             record_services(self._config.paths.services, services)
         except OSError as error:
+            self._recorded = []  # to be tried again
             log.warning("services_not_recorded", error=str(error))
 
     def _record_targets(self, http_ports: dict[str, int]) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from headrace.errors import HeadraceError
 from headrace.infra.file_sd import record_targets
-from headrace.infra.processes import is_alive, is_role_of
+from headrace.infra.processes import is_alive, is_headrace
 from headrace.infra.project_lock import UP, at_work, locked_by
 from headrace.infra.services import Service, record_services, recorded_services
 from headrace.paths import ProjectPaths
@@ -50,13 +50,20 @@ def stop_supervisor(
         raise locked_by(holder)
     recorded = recorded_services(paths.services)
     killed: list[str] = []
-    if holder is not None and is_role_of(holder.pid, paths.root):
+    if holder is not None:
+        # Not its folder, as that may have been moved meanwhile; the lock moved along.
+        if not is_headrace(holder.pid):
+            raise HeadraceError(
+                f"a supervisor is starting, or the process it names (pid {holder.pid}) is no"
+                " headrace",
+                remedy="try again in a moment",
+            )
         _signal(holder.pid, signal.SIGTERM)
         deadline = began + patience_seconds
         while is_alive(holder.pid) and time.monotonic() < deadline:
             on_services(recorded_services(paths.services))
             time.sleep(_TICK_SECONDS)
-        if is_alive(holder.pid) and is_role_of(holder.pid, paths.root):
+        if is_alive(holder.pid) and is_headrace(holder.pid):
             _signal(holder.pid, signal.SIGKILL)
             killed.append("supervisor")
     left = await_orphans(paths, recorded)
@@ -96,7 +103,7 @@ def await_orphans(
 def _is_there(paths: ProjectPaths, service: Service) -> bool:
     """Whether it lives and is no stranger with the same process id."""
     pid = service.pid
-    return pid is not None and is_alive(pid) and is_role_of(pid, paths.root)
+    return pid is not None and is_alive(pid) and is_headrace(pid, paths.root)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
