@@ -18,6 +18,7 @@ from headrace.config_file import load_config
 from headrace.consumers.batch import Part
 from headrace.consumers.bronze_writer import BronzeWriter, Move
 from headrace.consumers.chunk import ChunkDecoder
+from headrace.consumers.health import ConsumeHealth
 from headrace.consumers.service import CommitReport, consume
 from headrace.errors import BrokerError, LakeError
 from headrace.lakehouse.delta import Lake
@@ -237,6 +238,31 @@ async def test_a_broker_that_is_not_there_is_named(
         await project.consume_all()
 
 
-async def test_nothing_to_consume_ends_at_once(tmp_path: Path) -> None:
+async def test_a_project_without_streams_has_nothing_to_wait_for(tmp_path: Path) -> None:
     (tmp_path / "headrace.toml").write_text('[project]\nname = "shop"\n')
-    await consume(load_config(tmp_path), bootstrap_servers="127.0.0.1:1", stop=asyncio.Event())
+    config = load_config(tmp_path)
+    async with asyncio.timeout(20):
+        await consume(
+            config, bootstrap_servers="127.0.0.1:1", stop=asyncio.Event(), stop_when_idle=True
+        )
+
+
+async def test_a_project_without_streams_is_served_until_told_to_stop(tmp_path: Path) -> None:
+    """Ending by itself would make a supervisor start it again for ever."""
+    (tmp_path / "headrace.toml").write_text('[project]\nname = "shop"\n')
+    stop, ready, health = asyncio.Event(), asyncio.Event(), ConsumeHealth()
+    role = asyncio.create_task(
+        consume(
+            load_config(tmp_path),
+            bootstrap_servers="127.0.0.1:1",
+            stop=stop,
+            on_ready=ready.set,
+            health=health,
+        )
+    )
+    async with asyncio.timeout(20):
+        await ready.wait()
+        assert health.trouble() is None
+        assert not role.done()
+        stop.set()
+        await role
