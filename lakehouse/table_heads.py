@@ -74,13 +74,17 @@ class TableHeads:
 
     def _is_another(self, ref: TableRef, known: _Known) -> bool:
         if self._lake.is_local:
-            return self._folder(ref) != known.folder
+            # File systems give a new folder the old one's inode again.
+            return self._folder(ref) != known.folder or not self._has(ref, known.head.version)
         return self._clock() - known.opened_at >= _OPEN_AGAIN_SECONDS
 
     def _has_moved(self, ref: TableRef, known: _Known) -> bool:
         if not self._lake.is_local:
             return True
-        return (self._log(ref) / f"{known.head.version + 1:020}.json").exists()
+        return self._has(ref, known.head.version + 1)
+
+    def _has(self, ref: TableRef, version: int) -> bool:
+        return (self._log(ref) / f"{version:020}.json").exists()
 
     def _folder(self, ref: TableRef) -> tuple[int, int] | None:
         """The identity of a local table's log: another one where it was deleted and made anew."""
