@@ -7,7 +7,7 @@ from typing import Final
 import dagster as dg
 import structlog
 
-log = structlog.get_logger("dagster")
+log = structlog.get_logger("orchestrate")
 
 SENSOR_NAME: Final = "log_failed_runs"
 _EVERY_SECONDS: Final = 30

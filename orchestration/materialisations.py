@@ -27,7 +27,7 @@ from headrace.orchestration.told import Told
 
 _AT_ONCE: Final = 500
 
-log = structlog.get_logger("dagster")
+log = structlog.get_logger("orchestrate")
 
 # For some dates of a table (None: one without dates), the version of it that Dagster shows.
 Shown = Callable[[TableRef, Sequence[date | None]], Mapping[date | None, int]]

@@ -21,7 +21,7 @@ PATH: Final = "/observations"
 _TIMEOUT_SECONDS: Final = 2.0
 _MAX_LATENCIES: Final = 1_000
 
-log = structlog.get_logger("dagster")
+log = structlog.get_logger("orchestrate")
 
 
 class _Strict(BaseModel):
@@ -75,7 +75,7 @@ def observations_of(report: RefreshReport, now: datetime) -> Observations:
     judged = [
         Judged(stream=s.stream, verdict=verdict, records=records)
         for s in report.silver
-        if not s.rebuilt
+        if not s.rebuilt or s.from_version is None  # what was judged before is no news
         for verdict, records in (
             ("ok", s.rows_ok),
             ("quarantined", s.rows_quarantined),

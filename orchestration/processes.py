@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-log = structlog.get_logger("dagster")
+log = structlog.get_logger("orchestrate")
 
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 30.0
@@ -83,16 +83,15 @@ class Child:
         self.start()
         return True
 
-    def end(self, deadline: float) -> None:
-        """End it now; it may be started again at once."""
-        self.ask_to_end()
-        self.wait_or_kill(deadline)
+    def end(self) -> None:
+        """End it with what it has started, at once; it may be started again."""
+        self.wait_or_kill(time.monotonic())
         self._not_before = 0.0
 
-    def ask_to_end(self) -> None:
-        """SIGTERM, where it runs."""
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal, where it runs."""
         if self._process is not None and self.running:
-            self._process.send_signal(signal.SIGTERM)
+            self._process.send_signal(number)
 
     def wait_or_kill(self, deadline: float) -> None:
         """Wait until it has ended; what has not by then (`time.monotonic`) is killed."""

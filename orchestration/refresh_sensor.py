@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import socket
-import threading
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +22,7 @@ import structlog
 
 from headrace.lakehouse.staleness import LakeState, LakeWatch
 from headrace.lakehouse.table_refs import TableRef
+from headrace.orchestration.ending import ending
 from headrace.orchestration.orchestrated import OrchestratedProject
 from headrace.orchestration.refresh_request import load_asked
 from headrace.orchestration.refresh_run import JOB_NAME, OP_NAME
@@ -47,10 +47,7 @@ _UNFINISHED: Final = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
-log = structlog.get_logger("dagster")
-
-# Set when the process is to end: a waiting tick holds nobody up.
-ending = threading.Event()
+log = structlog.get_logger("orchestrate")
 
 
 def refresh_sensor(

@@ -19,7 +19,7 @@ from headrace.orchestration.service import Orchestrator
 from headrace.orchestration.table_gauges import TableGauges
 from headrace.role_http import Health
 
-log = structlog.get_logger("dagster")
+log = structlog.get_logger("orchestrate")
 
 _GAUGES_SECONDS: Final = 10.0
 _MAX_BODY_BYTES: Final = 1_000_000

@@ -11,7 +11,7 @@ import structlog
 
 from headrace.config import OrchestrateSection
 
-log = structlog.get_logger("dagster")
+log = structlog.get_logger("orchestrate")
 
 _AT_WORK: Final = [
     dg.DagsterRunStatus.STARTING,

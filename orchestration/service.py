@@ -8,6 +8,7 @@ one is killed, the others end with it, and so do the runs: all of them are safe 
 from __future__ import annotations
 
 import http.client
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from headrace.config import Config
 from headrace.config_file import load_config
 from headrace.errors import ConfigError, UsageError
 from headrace.lakehouse.catalog import lake_of, load_reading_catalog
+from headrace.orchestration.ending import ENDING_SIGNAL
 from headrace.orchestration.home import LOCATION, DagsterHome, make_home, remove_socket
 from headrace.orchestration.observations import URL_VARIABLE
 from headrace.orchestration.processes import Child
@@ -28,7 +30,7 @@ from headrace.orchestration.refresh_sensor import WAIT_VARIABLE
 from headrace.orchestration.run_history import RunHistory
 from headrace.role_http import Health
 
-log = structlog.get_logger("dagster")
+log = structlog.get_logger("orchestrate")
 
 _LOOK_SECONDS: Final = 0.5
 # Just under five of Dagster's rounds of 5 s: the next tick begins when this one has ended.
@@ -57,6 +59,8 @@ class Orchestrator:
             "DAGSTER_HOME": str(self._home.folder),
             "HEADRACE_PROJECT": str(config.root),
             WAIT_VARIABLE: str(_SENSOR_WAIT_SECONDS),
+            # Of semaphores that are left by a run which ended with its code server.
+            "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker",
         }
         if observations_url is not None:
             environment[URL_VARIABLE] = observations_url
@@ -121,7 +125,8 @@ class Orchestrator:
             )
             return
         log.info("project_files_changed")
-        code_server.end(time.monotonic() + _END_SECONDS)
+        code_server.tell(ENDING_SIGNAL)
+        code_server.end()
         self.history.end_unfinished("ended to load the project's changed files", planned=True)
         code_server.start()
 
@@ -137,12 +142,15 @@ class Orchestrator:
             connection.close()
 
     def _end(self) -> None:
-        """The code server first, which holds the sensor's tick that the daemon waits for."""
+        """The daemon and the page in order; then the code server with the runs it has started."""
+        code_server, daemon, page = self._children
         deadline = time.monotonic() + _END_SECONDS
-        for child in self._children:
-            child.ask_to_end()
-        for child in self._children:
+        code_server.tell(ENDING_SIGNAL)
+        for child in (daemon, page):
+            child.tell(signal.SIGTERM)
+        for child in (daemon, page):
             child.wait_or_kill(deadline)
+        code_server.wait_or_kill(time.monotonic())
         self.history.end_unfinished("ended with the orchestrator; the next goes on", planned=True)
         self.history.close()
         remove_socket(self._home)
