@@ -111,7 +111,7 @@ class Intake:
             seen = self._ledger.seen_files(source_name)
         else:
             found = survey_names(folder, source.patterns, only)
-            paths = [self._origin(stat).path for stat in found.files]
+            paths = [self._prefix(folder) + _text(stat.name) for stat in found.files]
             seen = self._ledger.seen_files(source_name, paths)
         rejected = {
             row.delivery_id: row
@@ -119,11 +119,12 @@ class Intake:
         }
         orphaned = self._ledger.duplicates_of_rejected(source_name) if rejected else frozenset()
         ready, young, still_rejected = [], [], []
+        prefix = self._prefix(folder)
         for stat in found.files:
-            known = seen.get(self._origin(stat).path)
-            if known is not None and known[0] == self._origin(stat) and known[1] not in orphaned:
-                if known[1] in rejected:
-                    still_rejected.append(rejected[known[1]])
+            origin, delivery_id = seen.get(prefix + _text(stat.name), (None, ""))
+            if origin is not None and _is_as(stat, origin) and delivery_id not in orphaned:
+                if delivery_id in rejected:
+                    still_rejected.append(rejected[delivery_id])
             elif stat.name in complete or is_settled(stat, now_ns, source.settle):
                 ready.append(stat)
             else:
@@ -133,7 +134,7 @@ class Intake:
     def take(self, source_name: str, source: FileSource, files: Sequence[FileStat]) -> Taken:
         """Copy files into the spool and write them down; all durable when this returns."""
         with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
-            drafts = list(pool.map(lambda stat: self._draft(source_name, stat), files))
+            drafts = list(pool.map(lambda stat: self._draft(source_name, source, stat), files))
             receipts: list[Receipt] = []
             placing = []
             for stat, draft in zip(files, drafts, strict=True):
@@ -173,9 +174,11 @@ class Intake:
             tuple((stat, str(draft)) for stat, draft in outcomes if isinstance(draft, OSError)),
         )
 
-    def _draft(self, source_name: str, stat: FileStat) -> Draft | FileChangedError | OSError:
+    def _draft(
+        self, source_name: str, source: FileSource, stat: FileStat
+    ) -> Draft | FileChangedError | OSError:
         try:
-            return self._spool.draft(source_name, stat.path, self._origin(stat))
+            return self._spool.draft(source_name, stat.path, self._origin(source, stat))
         except (FileChangedError, OSError) as error:
             return error
 
@@ -196,7 +199,7 @@ class Intake:
             name=name,
             content_hash=draft.content_hash,
             received_at=received_at,
-            origin=self._origin(stat),
+            origin=self._origin(source, stat),
         )
         accepted = self._ledger.accepted_like(source_name, name, draft.content_hash)
         known = list(accepted)
@@ -228,14 +231,31 @@ class Intake:
             self._latest = now
             return now
 
-    def _origin(self, stat: FileStat) -> Origin:
-        # Relative to the project, so that moving the project does not make its files new.
-        path = stat.path
-        if path.is_relative_to(self._root):
-            path = path.relative_to(self._root)
-        return Origin(_text(str(path)), stat.inode, stat.size, stat.mtime_ns)
+    def _origin(self, source: FileSource, stat: FileStat) -> Origin:
+        path = self._prefix(self._root / source.path) + _text(stat.name)
+        return Origin(path, stat.inode, stat.size, stat.mtime_ns)
+
+    def _prefix(self, folder: Path) -> str:
+        """What the names of a source's files are put behind to name them in the ledger.
+
+        Relative to the project, so that moving the project does not make its files new.
+        """
+        if folder.is_relative_to(self._root):
+            folder = folder.relative_to(self._root)
+        return "" if folder == Path() else _text(folder.as_posix()).rstrip("/") + "/"
+
+
+def _is_as(stat: FileStat, origin: Origin) -> bool:
+    """Whether a file is unchanged since it was seen."""
+    return (
+        stat.inode == origin.inode
+        and stat.size == origin.size_bytes
+        and stat.mtime_ns == origin.mtime_ns
+    )
 
 
 def _text(name: str) -> str:
     """A file's name as text that can be stored, also where its bytes are not UTF-8."""
+    if name.isascii():
+        return name
     return os.fsencode(name).decode(errors="backslashreplace")

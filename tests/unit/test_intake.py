@@ -36,7 +36,7 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.inbox = root / "inbox"
-        self.inbox.mkdir(exist_ok=True)
+        self.inbox.mkdir(parents=True, exist_ok=True)
         self.now = BEGAN
         self.spool = Spool(root / "spool")
         self.ledger = Ledger(root / "ledger.db")
@@ -457,7 +457,7 @@ def test_a_delivery_placed_right_before_a_crash_is_found(project: Project) -> No
     path = project.drop("a.csv", "A")
     (stat,) = project.look().ready
     one = identity(content=b"A")
-    draft = project.spool.draft("sales", path, project.intake._origin(stat))
+    draft = project.spool.draft("sales", path, project.intake._origin(SOURCE, stat))
     project.spool.place(draft, one)
     project = project.restart()
     assert [(r.delivery_id, r.state) for r in project.rows()] == [(one.delivery_id, "received")]
@@ -470,7 +470,7 @@ def test_a_delivery_placed_right_before_a_crash_is_found(project: Project) -> No
 def test_what_a_crashed_intake_copied_is_gone_after_the_next_start(project: Project) -> None:
     path = project.drop("a.csv", "A")
     (stat,) = project.look().ready
-    draft = project.spool.draft("sales", path, project.intake._origin(stat))
+    draft = project.spool.draft("sales", path, project.intake._origin(SOURCE, stat))
     project = project.restart()
     assert not draft.folder.exists()
     project.take()
@@ -515,3 +515,29 @@ def test_a_file_that_is_complete_need_not_settle(project: Project) -> None:
         look = project.intake.look("sales", patient, time.time_ns(), only, ["b.csv"])
         assert [stat.name for stat in look.ready] == ["b.csv"]
         assert [stat.name for stat in look.young] == ["a.csv"]
+
+
+@pytest.mark.parametrize(
+    ("source_path", "stored"),
+    [
+        ("inbox", "inbox/a.csv"),
+        ("./inbox/", "inbox/a.csv"),
+        (".", "a.csv"),
+        ("{elsewhere}", "{elsewhere}/a.csv"),
+    ],
+)
+def test_a_file_is_known_again_wherever_its_folder_is(
+    tmp_path: Path, source_path: str, stored: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    project = Project(tmp_path / "shop")
+    path = source_path.format(elsewhere=elsewhere)
+    source = SOURCE.model_copy(update={"path": path, "patterns": ("a.csv",)})
+    (project.root / source.path / "a.csv").write_text("A")
+    look = project.look(source)
+    project.intake.take("sales", source, look.ready)
+    (row,) = project.rows()
+    assert row.path == stored.format(elsewhere=elsewhere)
+    assert project.look(source).ready == ()
+    assert project.intake.look("sales", source, time.time_ns(), ["a.csv"]).ready == ()
