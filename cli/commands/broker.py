@@ -10,6 +10,8 @@ import click
 from headrace.cli.options import http_options, role_options
 
 if TYPE_CHECKING:
+    from headrace.config import Config
+    from headrace.infra.broker.figures import BrokerFigures
     from headrace.infra.broker.server import BrokerServer
     from headrace.role_http import Health
 
@@ -42,7 +44,6 @@ def command(
     from headrace.errors import UsageError
 
     with run_role("broker", project, verbose=verbose, supervised=supervised) as (config, channel):
-        from headrace.infra.broker.figures import BrokerFigures
         from headrace.infra.broker.service import run_broker
         from headrace.infra.broker.settings import BrokerSettings
 
@@ -53,10 +54,11 @@ def command(
                 f" [broker] bootstrap_servers = {section.bootstrap_servers!r}",
                 remedy="remove that setting to use the embedded broker",
             )
-        figures = BrokerFigures([config.topic(stream) for stream in config.stream_names])
+        figures = None if no_http else _figures(config)
 
         def on_ready(server: BrokerServer) -> None:
-            figures.attach(server)
+            if figures is not None:
+                figures.attach(server)
             channel.say("ready", port=server.port, http_port=served_port)
             if not supervised:
                 click.echo(f"broker ready at {host}:{server.port}", err=True)
@@ -64,8 +66,8 @@ def command(
         with serve_http(
             "broker",
             HttpPlace(http_host, http_port, no_http),
-            health=lambda: _health(figures.trouble()),
-            before_metrics=figures.set_metrics,
+            health=lambda: _health(figures),
+            before_metrics=lambda: None if figures is None else figures.set_metrics(),
         ) as served_port:
             run_broker(
                 config.paths.broker,
@@ -81,7 +83,15 @@ def command(
             )
 
 
-def _health(trouble: str | None) -> Health:
+def _figures(config: Config) -> BrokerFigures:
+    # A pass of a second waits for the broker first, and not for what it has no use for.
+    from headrace.infra.broker.figures import BrokerFigures
+
+    return BrokerFigures([config.topic(stream) for stream in config.stream_names])
+
+
+def _health(figures: BrokerFigures | None) -> Health:
     from headrace.role_http import Health
 
+    trouble = None if figures is None else figures.trouble()
     return Health(trouble is None, trouble)
