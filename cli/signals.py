@@ -9,7 +9,7 @@ import threading
 from types import FrameType
 from typing import Final
 
-_INTERRUPTED: Final = 130
+INTERRUPTED: Final = 130
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
@@ -44,4 +44,4 @@ def _end_process(reader: int) -> None:
         sys.stderr.write(_SHOW_CURSOR)
     sys.stderr.write("stopped\n")
     sys.stderr.flush()
-    os._exit(_INTERRUPTED)
+    os._exit(INTERRUPTED)

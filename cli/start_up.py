@@ -19,6 +19,7 @@ from headrace.cli.supervisor_start import (
     start_in_background,
     supervisor_command,
 )
+from headrace.cli.signals import INTERRUPTED
 from headrace.config import Config
 from headrace.errors import ProjectLockedError, UsageError
 from headrace.infra.ports import can_listen
@@ -60,8 +61,10 @@ def start_up(project: Path, page_port: int, *, foreground: bool) -> int:
                 on_services=waiting.show,
             )
     except KeyboardInterrupt:
-        click.echo("it goes on starting in the background: headrace status; headrace down")
-        raise
+        click.echo(
+            "it goes on starting in the background: headrace status; headrace down", err=True
+        )
+        return INTERRUPTED
     if started.missing:
         _say_missing(started, log_file)
         return 1
@@ -89,6 +92,12 @@ def _check(project: Project, page_port: int) -> None:
         raise UsageError(
             f"port {page_port} is in use, and the page needs one",
             remedy=f"choose another: headrace up --port {_next_port(page_port)}",
+        )
+    broker_port = project.config.settings.broker.port
+    if project.config.embedded_broker and broker_port and not can_listen(broker_port):
+        raise UsageError(
+            f"headrace.toml: broker.port: {broker_port} is in use",
+            remedy="choose another, or leave it out: any free one will do",
         )
 
 

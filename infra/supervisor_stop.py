@@ -80,7 +80,8 @@ def stop_supervisor(
     if at_work(paths) is None:
         record_services(paths.services, [])
         record_targets(paths.prometheus, {})
-    ended = tuple(service.role for service in recorded) if holder or killed else ()
+    started = tuple(service.role for service in recorded if service.pid is not None)
+    ended = started if holder or killed else ()
     return Stopped(ended, tuple(killed), time.monotonic() - began)
 
 

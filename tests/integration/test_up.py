@@ -347,6 +347,16 @@ def test_a_page_port_in_use_is_refused_before_anything_starts(idle: CliProject) 
     assert started_nothing(idle)
 
 
+def test_a_broker_port_in_use_is_refused_before_anything_starts(idle: CliProject) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with (idle.root / "headrace.toml").open("a") as config:
+            config.write(f"\n[broker]\nport = {port}\n")
+        refused = idle.call("up", "--port", str(free_port()), expect=2)
+    assert f"broker.port: {port} is in use" in refused.stderr
+    assert started_nothing(idle)
+
+
 def test_a_wrong_model_is_refused_before_anything_starts(idle: CliProject) -> None:
     (idle.root / "gold" / "daily_revenue.sql").write_text("-- grain: day\nSELEC 1\n")
     refused = idle.call("up", "--port", str(free_port()), expect=2)
