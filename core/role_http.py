@@ -14,7 +14,7 @@ import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
@@ -26,6 +26,8 @@ log = structlog.get_logger("http")
 _START_SECONDS: Final = 10.0
 _REQUESTS_END_SECONDS: Final = 2
 _STOP_SECONDS: Final = 3.0
+# Prometheus itself waits for 10 unless told otherwise.
+_SCRAPE_WAIT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +144,18 @@ class RoleHttp:
             log.exception("request_failed", role=self._role, path=scope.get("path"))
 
     def _metrics(self, _request: Request) -> Response:
-        # Gauges of what is gone are removed and others set: nobody is to see that halfway.
-        with self._scraping:
+        # Gauges of what is gone are removed and others set: nobody is to see that halfway. Where a
+        # look takes for ever (a lake that hangs), waiting scrapes must not keep /healthz waiting.
+        if not self._scraping.acquire(timeout=_SCRAPE_WAIT_SECONDS):
+            return PlainTextResponse("another scrape is still under way\n", status_code=503)
+        try:
             try:
                 self._before_metrics()
             except HeadraceError as error:
                 log.warning("metrics_not_current", role=self._role, error=error.message)
             return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        finally:
+            self._scraping.release()
 
     def _healthz(self, _request: Request) -> Response:
         health = self._health()

@@ -101,6 +101,28 @@ def test_scrapes_at_the_same_moment_set_gauges_one_after_the_other() -> None:
     assert most == 1
 
 
+def test_a_look_that_hangs_keeps_neither_other_scrapes_nor_health_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("headrace.role_http._SCRAPE_WAIT_SECONDS", 0.05)
+    looking, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        looking.set()
+        go_on.wait(30)
+
+    with serving(before_metrics=hang) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.get, "/metrics")
+        try:
+            assert looking.wait(10)
+            assert [client.get("/metrics").status_code for _ in range(60)] == [503] * 60
+            assert client.get("/healthz").status_code == 200
+        finally:
+            go_on.set()
+        assert first.result().status_code == 200
+        assert client.get("/metrics").status_code == 200
+
+
 def test_a_taken_port_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
