@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 import click
 
 from headrace.cli.output import count
+from headrace.cli.signals import INTERRUPTED
 from headrace.cli.supervisor_start import (
     FOREGROUND,
     Started,
     start_in_background,
     supervisor_command,
 )
-from headrace.cli.signals import INTERRUPTED
 from headrace.config import Config
 from headrace.errors import ProjectLockedError, UsageError
 from headrace.infra.ports import can_listen
