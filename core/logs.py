@@ -164,7 +164,7 @@ def _log_uncaught_of_thread(args: threading.ExceptHookArgs) -> None:
 class RepeatFilter(logging.Filter):
     """Lets a library's message through once in a while: aiokafka tells of each retry."""
 
-    def __init__(self, every_seconds: float = 10.0) -> None:
+    def __init__(self, every_seconds: float = 60.0) -> None:
         super().__init__()
         self._every_seconds = every_seconds
         self._said_at: dict[tuple[str, str], float] = {}
