@@ -28,8 +28,9 @@ class DagsterHome:
     socket: Path
 
 
-def dagster_settings(section: OrchestrateSection) -> Mapping[str, object]:
+def dagster_settings(folder: Path, section: OrchestrateSection) -> Mapping[str, object]:
     """`dagster.yaml`: nothing leaves the machine, what is old goes, and what runs answers soon."""
+    history, schedules = {"base_dir": str(folder / "history")}, {"base_dir": str(folder / "ticks")}
     keep_ticks = {"purge_after_days": max(1, math.ceil(section.keep_ticks / _DAY_SECONDS))}
     return {
         "telemetry": {"enabled": False},
@@ -38,6 +39,23 @@ def dagster_settings(section: OrchestrateSection) -> Mapping[str, object]:
             "schedule": keep_ticks,
             "sensor": keep_ticks,
             "auto_materialize": keep_ticks,
+        },
+        # By default each run has a database of its own: four times the bytes, and a file that stays
+        # when the run is deleted.
+        "event_log_storage": {
+            "module": "dagster._core.storage.event_log",
+            "class": "ConsolidatedSqliteEventLogStorage",
+            "config": history,
+        },
+        "run_storage": {
+            "module": "dagster._core.storage.runs",
+            "class": "SqliteRunStorage",
+            "config": history,
+        },
+        "schedule_storage": {
+            "module": "dagster._core.storage.schedules",
+            "class": "SqliteScheduleStorage",
+            "config": schedules,
         },
         # The sensor waits for changes in its tick: others must not wait for it.
         "sensors": {"use_threads": True, "num_workers": 8},
@@ -66,7 +84,7 @@ def make_home(folder: Path, section: OrchestrateSection) -> DagsterHome:
     place = {"grpc_server": {"socket": str(socket), "location_name": LOCATION}}
     # JSON is YAML. Both are written anew at each start.
     workspace.write_bytes(orjson.dumps({"load_from": [place]}))
-    settings = orjson.dumps(dagster_settings(section), option=orjson.OPT_INDENT_2)
+    settings = orjson.dumps(dagster_settings(folder, section), option=orjson.OPT_INDENT_2)
     (folder / "dagster.yaml").write_bytes(settings)
     return DagsterHome(folder, workspace, socket)
 

@@ -75,6 +75,7 @@ class Orchestrator:
         code_server, daemon, page = self._children
         # Whatever the database says is at work was killed with its code server.
         self.history.end_unfinished(_KILLED)
+        self.history.compact()
         started_at = time.monotonic()
         code_server.start()
         try:
