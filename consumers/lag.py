@@ -38,12 +38,9 @@ class LagWatch:
 
     async def _look(self, reader: LogReader) -> None:
         ours = [TopicPartition(intake.topic, p) for intake in self._intakes for p in intake.lanes]
-        if not ours:  # other members have them all
-            if await reader.partitions([]) is not None:
-                self._health.answered()
-            return
-        ends = await reader.ends(ours)
-        if not ends:
+        ends = await reader.ends(ours) if ours else {}
+        # Where other members have them all, any question tells.
+        if not ends and (ours or await reader.partitions([]) is None):
             return
         self._health.answered()
         for intake in self._intakes:
