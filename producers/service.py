@@ -1,29 +1,13 @@
-"""The producer's two ways to work: one round over what is there, and staying to hear of more."""
+"""The producer for one round: it takes in what is there, sees to it that it lands, and ends."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
-
-import structlog
 
 from headrace.config import Config
-from headrace.errors import LakeError
 from headrace.producers.outcome import ProduceProgress, ProduceSummary
-from headrace.producers.producer import Producer, producer_at_work
-from headrace.producers.source_watch import SourceWatch
-from headrace.producers.task_parts import beside
-
-if TYPE_CHECKING:
-    from headrace.producers.ask_desk import AskDesk
-
-log = structlog.get_logger("produce")
-
-_SETBACKS_SECONDS: Final = 60.0
-_UPKEEP_SECONDS: Final = 3_600.0
+from headrace.producers.producer import producer_at_work
 
 
 async def produce_once(
@@ -50,69 +34,3 @@ async def produce_once(
         summary = await producer.take_round(source, progress, wait_until_landed=wait_until_landed)
         await producer.expire()
         return replace(summary, duplicates=summary.duplicates + repeating)
-
-
-async def produce_until_stopped(
-    config: Config,
-    *,
-    bootstrap_servers: str,
-    stop: asyncio.Event,
-    desk: AskDesk,
-    on_ready: Callable[[], None] = lambda: None,
-) -> None:
-    """Take in and publish whatever arrives, until `stop` is set; what `desk` is asked for too.
-
-    `on_ready` is called after the first look at every watched folder. Sources with a schedule of
-    their own are looked at only when `desk` is asked for them. Raises as `produce_once` does, and
-    where the broker or the lake stay away for longer than they may.
-    """
-    work = asyncio.create_task(_stay(config, bootstrap_servers, desk, on_ready))
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        work.cancel()
-        await asyncio.wait((work,))
-    if not work.cancelled():
-        work.result()
-
-
-async def _stay(
-    config: Config, bootstrap_servers: str, desk: AskDesk, on_ready: Callable[[], None]
-) -> None:
-    async with producer_at_work(config, bootstrap_servers=bootstrap_servers) as producer:
-        await producer.retry_rejected()
-        await producer.go_on()
-        watches = [
-            SourceWatch(
-                name,
-                source,
-                config.root / source.path,
-                producer.taking,
-                config.settings.produce.scan_every,
-            )
-            for name, source in producer.watched.items()
-        ]
-        parts = [*(watch.run() for watch in watches), _keep_up(producer)]
-        async with beside(parts), desk.open(producer):
-            for watch in watches:
-                await watch.looked.wait()
-            on_ready()
-            await asyncio.Event().wait()  # until it is cancelled
-
-
-async def _keep_up(producer: Producer) -> None:
-    """What has to be done now and then; what could not be published then is tried again."""
-    next_upkeep = time.monotonic()
-    while True:
-        if time.monotonic() >= next_upkeep:
-            next_upkeep = time.monotonic() + _UPKEEP_SECONDS
-            await producer.expire()
-            await producer.go_on()
-        await asyncio.sleep(_SETBACKS_SECONDS)
-        try:
-            if await producer.look_for_setbacks():
-                await producer.go_on()
-        except LakeError as error:
-            log.warning("bronze_not_readable", reason=error.message)

@@ -60,7 +60,7 @@ def command(
     with run_role("produce", project, verbose=verbose, supervised=supervised) as (config, channel):
         if not once:
             place = HttpPlace(http_host, http_port, no_http)
-            _stay(config, channel, bootstrap_servers, place)
+            _stay(config, channel, bootstrap_servers, place, supervised=supervised)
             return
         figures = _once(
             config, channel, bootstrap_servers, source, until_landed, supervised=supervised
@@ -69,11 +69,16 @@ def command(
 
 
 def _stay(
-    config: Config, channel: RoleChannel, bootstrap_servers: str | None, place: HttpPlace
+    config: Config,
+    channel: RoleChannel,
+    bootstrap_servers: str | None,
+    place: HttpPlace,
+    *,
+    supervised: bool,
 ) -> None:
     from headrace.cli.role import bootstrap_of, serve_http
     from headrace.producers.ask_desk import AskDesk
-    from headrace.producers.service import produce_until_stopped
+    from headrace.producers.staying import produce_until_stopped
 
     address = bootstrap_of(config, bootstrap_servers)
     desk = AskDesk()
@@ -83,18 +88,30 @@ def _stay(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, stop)
+
+        def on_ready() -> None:
+            channel.say("ready", port=port, http_port=port)
+            if not supervised:
+                click.echo(_watching(config, place.host, port), err=True)
+
         await produce_until_stopped(
             config,
             bootstrap_servers=address,
             stop=stop,
             desk=desk,
-            on_ready=lambda: channel.say("ready", port=port, http_port=port),
+            on_ready=on_ready,
         )
 
     with serve_http(
         "produce", place, health=desk.health, routes=desk.routes(), before_metrics=desk.tell_counts
     ) as port:
         asyncio.run(stay(port))
+
+
+def _watching(config: Config, host: str, port: int | None) -> str:
+    folders = [s.path for s in config.settings.sources.values() if s.every is None]
+    served = "" if port is None else f"; metrics at http://{host}:{port}/metrics"
+    return f"watching {', '.join(folders) or 'nothing'}{served} (Ctrl-C ends it)"
 
 
 def _stop(stop: asyncio.Event) -> None:

@@ -85,6 +85,7 @@ async def test_ended_amid_publishing_it_goes_on_the_next_time(
         await until(lambda: names(project, "published") == {"a.csv"})
         await end(process, signal.SIGINT)
     assert "delivery_resumed" in output(project)
+    assert f"watching inbox; metrics at http://127.0.0.1:{http_port}/metrics" in output(project)
     assert "Traceback" not in output(project)
     records = await read_topic(servers)
     items = {record.event_id: json.loads(record.value or b"")["item"] for record in records}

@@ -17,7 +17,8 @@ from prometheus_client import REGISTRY
 from headrace.cli.ask_producer import ProducerToldError, ask_producer
 from headrace.config import FileSource
 from headrace.infra.broker.server import BrokerServer
-from headrace.producers import service, source_watch
+from headrace.producers import source_watch
+from headrace.producers import staying as staying_producer
 from headrace.producers.files.folder_events import FolderEvents
 from headrace.producers.files.reading import Reading, detect
 from headrace.stream import Stream
@@ -358,7 +359,7 @@ async def test_a_broker_that_was_restarted_while_idle_is_no_loss(
 async def test_a_lake_that_is_set_back_meanwhile_gets_its_records_again(
     project: ProduceProject, embedded_broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_SETBACKS_SECONDS", 0.2)
+    monkeypatch.setattr(staying_producer, "_SETBACKS_SECONDS", 0.2)
     monkeypatch.setattr("headrace.producers.landing_watch._THOROUGH_LOOK_SECONDS", 0.5)
     project.write(CONFIG_QUICK)
     servers = embedded_broker.bootstrap_servers

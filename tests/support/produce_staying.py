@@ -12,7 +12,7 @@ from headrace.config import Config
 from headrace.producers.ask_desk import AskDesk
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.ledger import list_deliveries
-from headrace.producers.service import produce_until_stopped
+from headrace.producers.staying import produce_until_stopped
 from headrace.role_http import RoleHttp
 from support.produce_project import ProduceProject
 
