@@ -15,6 +15,7 @@ from headrace.cli.project import Project
 from parts.processes import free_port, wait_for
 from support.cli_project import CliProject
 
+START_SECONDS = 120
 ROLES = ("supervisor", "broker", "produce", "consume", "orchestrate")
 
 
@@ -39,10 +40,23 @@ def running(project: CliProject) -> Iterator[int]:
     """The project is up until the block ends, however it ends; gives the page's port."""
     page = free_port()
     try:
-        project.call("up", "--port", str(page))
+        start(project, page)
         yield page
     finally:
         put_down(project)
+
+
+def start(project: CliProject, page: int) -> None:
+    """`up`, and all roles are ready; `up` itself waits less long, on a machine that is busy."""
+    said = project.call("up", "--port", str(page), expect=None)
+    assert said.returncode in (0, 1), said.stderr
+
+    def states() -> dict[str, object]:
+        return {role: record["state"] for role, record in service_records(project).items()}
+
+    wait_for(
+        states, dict.fromkeys(ROLES, "running"), seconds=START_SECONDS, what=f"up: {said.stderr}"
+    )
 
 
 def put_down(project: CliProject) -> None:
