@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -340,3 +342,40 @@ def test_old_runs_go_and_what_the_page_shows_stays(shop: Shop, tmp_path: Path) -
             history.close()
         assert instance.get_materialized_partitions(GOLD) == set(NAMES)
         assert not shop.tick()
+
+
+def documented_example(repository: Path) -> str:
+    """The module that the how-to has its reader save."""
+    page = (repository / "docs" / "how-to" / "dagster.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    return str(code)
+
+
+def test_assets_of_ones_own_follow_the_dates_that_change(
+    shop: Shop, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shop.root)
+    module: dict[str, Any] = {"__name__": "my_assets"}
+    code = compile(documented_example(repository), "my_assets.py", "exec", dont_inherit=True)
+    exec(code, module)
+    defs: dg.Definitions = module["defs"]
+    mail = dg.AssetKey("revenue_mail")
+    cursor = dg.evaluate_automation_conditions(defs, shop.instance).cursor
+
+    def asked_for() -> set[str]:
+        nonlocal cursor
+        result = dg.evaluate_automation_conditions(defs, shop.instance, cursor=cursor)
+        cursor = result.cursor
+        return {str(name) for name in result.get_requested_partitions(mail)}
+
+    refreshed(shop)
+    assert asked_for() == set(NAMES)
+    assert asked_for() == set()
+    shop.land(sale(DAYS[1]), day=DAYS[1])
+    shop.refresh()
+    assert asked_for() == {NAMES[1]}
+    assert asked_for() == set()
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection={mail})
+    result = job.execute_in_process(instance=shop.instance, partition_key=NAMES[1])
+    said = [record.message for record in shop.instance.all_logs(result.run_id)]
+    assert any("'country': 'France'" in message for message in said)
