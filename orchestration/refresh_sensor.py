@@ -30,8 +30,8 @@ from headrace.orchestration.run_log import logger_config
 from headrace.orchestration.told import Told, ToldTables
 
 SENSOR_NAME: Final = "refresh_on_change"
-# How long a tick waits for a change. Dagster looks for due sensors every 5 s: a little less than
-# that, unless who starts Dagster gives each sensor its thread and says how long it may be.
+# How long a tick waits for a change, as who starts Dagster says. Otherwise: Dagster looks for due
+# sensors every 5 s, so a little less than that; not at all where others would have to wait for it.
 WAIT_VARIABLE: Final = "HEADRACE_SENSOR_WAIT_SECONDS"
 _WAIT_SECONDS: Final = 3.5
 _MIN_INTERVAL_SECONDS: Final = 1
@@ -74,7 +74,7 @@ def evaluate(
 ) -> dg.SensorResult:
     """One tick."""
     seams, instance = project.seams, context.instance
-    deadline = seams.monotonic() + float(os.environ.get(WAIT_VARIABLE, _WAIT_SECONDS))
+    deadline = seams.monotonic() + _wait_seconds(instance)
     told_tables = ToldTables(instance, project.config.name)
     told = told_tables.read(project.tables)
     asked = load_asked(context.cursor)
@@ -109,6 +109,12 @@ def evaluate(
         if seams.monotonic() + pause > deadline or ending.is_set():
             return dg.SensorResult(skip_reason=why, cursor=asked.dump())
         seams.sleep(pause)
+
+
+def _wait_seconds(instance: dg.DagsterInstance) -> float:
+    if WAIT_VARIABLE in os.environ:
+        return float(os.environ[WAIT_VARIABLE])
+    return _WAIT_SECONDS if instance.get_sensor_settings().get("use_threads") else 0.0
 
 
 def _request(project: OrchestratedProject) -> dg.RunRequest:
