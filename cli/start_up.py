@@ -30,13 +30,12 @@ from headrace.infra.supervisor_stop import await_orphans
 if TYPE_CHECKING:
     from headrace.cli.project import Project
 
-_PATIENCE_SECONDS: Final = 60.0
 _PORTS_TO_OFFER: Final = 100
 _PORT_SECONDS: Final = 10.0
 _TICK_SECONDS: Final = 0.1
 
 
-def start_up(project: Path, page_port: int, *, foreground: bool) -> int:
+def start_up(project: Path, page_port: int, *, foreground: bool, wait_seconds: float) -> int:
     """Check everything, start the supervisor, say where things are; returns the exit code.
 
     Raises `HeadraceError` where nothing was started.
@@ -57,7 +56,7 @@ def start_up(project: Path, page_port: int, *, foreground: bool) -> int:
                 config.root,
                 page_port,
                 log_file=log_file,
-                patience_seconds=_PATIENCE_SECONDS,
+                patience_seconds=wait_seconds,
                 on_services=waiting.show,
             )
     except KeyboardInterrupt:

@@ -64,7 +64,7 @@ def start_in_background(
     patience_seconds: float,
     on_services: Callable[[Sequence[Service]], None],
 ) -> Started:
-    """Start it and wait until all roles run, or patience ends.
+    """Start it and wait until all roles run, or patience ends (but for its first word).
 
     Raises `SupervisorFailedError` where it did not get that far itself.
     """
@@ -82,7 +82,7 @@ def start_in_background(
     said: queue.SimpleQueue[dict[str, object] | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(process.stdout, said), daemon=True).start()
     started = Started((), 0.0)
-    while time.monotonic() - began < patience_seconds:
+    while not started.services or time.monotonic() - began < patience_seconds:
         try:
             message = said.get(timeout=_TICK_SECONDS)
         except queue.Empty:

@@ -25,14 +25,26 @@ _DEFAULT_PORT = 3000
     help="The port of the page (Dagster's). All other ports are free ones.",
 )
 @click.option("--foreground", is_flag=True, help="Stay here: logs to this terminal, Ctrl-C ends.")
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.FloatRange(min=0),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait until everything is ready. It goes on trying after that.",
+)
 @click.option("--supervise", type=click.Choice(["background", "foreground"]), hidden=True)
 @project_option
-def command(project: Path, port: int, foreground: bool, supervise: str | None) -> None:
+def command(
+    project: Path, port: int, foreground: bool, wait_seconds: float, supervise: str | None
+) -> None:
     """Start everything, and keep it running: watch, publish, land, refresh.
 
     The broker (where the project has none of its own), the producer, the consumer and Dagster run
     in the background under one supervisor, which starts again what dies. They outlive the
-    terminal; `headrace down` ends them. Drop files into the watched folders meanwhile.
+    terminal; `headrace down` ends them. Drop files into the watched folders meanwhile. Exit code 1
+    says that something is not ready yet, or that nothing was started.
     """
     if supervise is not None:
         from headrace.cli import supervise as process
@@ -44,4 +56,4 @@ def command(project: Path, port: int, foreground: bool, supervise: str | None) -
         return
     from headrace.cli.start_up import start_up
 
-    sys.exit(start_up(project, port, foreground=foreground))
+    sys.exit(start_up(project, port, foreground=foreground, wait_seconds=wait_seconds))

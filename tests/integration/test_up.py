@@ -69,7 +69,7 @@ def users_own_modules(root: Path) -> None:
 
 def up_on_a_terminal(project: UpProject) -> str:
     """Run `up` in a shell of a terminal that is closed as soon as all is ready; its output."""
-    words = command("up", "--port", str(project.page))
+    words = command("up", "--port", str(project.page), "--wait", "180")
     program = f"""
 import os, pty, sys
 os.chdir({str(project.root)!r})
