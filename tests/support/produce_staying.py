@@ -16,7 +16,7 @@ from headrace.producers.staying import produce_until_stopped
 from headrace.role_http import RoleHttp
 from support.produce_project import ProduceProject
 
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ async def until(holds: Callable[[], bool]) -> float:
     began = time.monotonic()
     while not holds():
         assert time.monotonic() - began < DEADLINE_SECONDS, "waited in vain"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.03)
     return time.monotonic() - began
 
 
