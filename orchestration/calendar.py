@@ -18,6 +18,10 @@ import dagster as dg
 from headrace.config import Config
 from headrace.lakehouse.models import Grain
 
+# Fifty thousand partitions take the page half a second; a `first_date` of the year 1 would make
+# fifteen times as many.
+_EARLIEST: Final = date(1900, 1, 1)
+
 Place = Literal["before", "within", "ahead"]
 PLACES: Final[tuple[Place, ...]] = get_args(Place)
 
@@ -70,7 +74,7 @@ class PartitionCalendar:
 
 
 def calendar_of(config: Config, *, now: Callable[[], datetime] = utc_now) -> PartitionCalendar:
-    """The calendar of a project: from the first date any of its streams accepts."""
+    """The calendar of a project: from the first date any of its streams accepts (since 1900)."""
     streams = [name for name in config.stream_names if config.stream(name).has_contract]
     first = min(
         (config.first_date(stream) for stream in streams),
@@ -79,4 +83,4 @@ def calendar_of(config: Config, *, now: Callable[[], datetime] = utc_now) -> Par
     moment = now()
     zones = sorted({config.stream(stream).timezone for stream in streams}) or ["UTC"]
     ahead = max(zones, key=lambda name: moment.astimezone(ZoneInfo(name)).replace(tzinfo=UTC))
-    return PartitionCalendar(first, ahead, now)
+    return PartitionCalendar(max(first, _EARLIEST), ahead, now)

@@ -132,7 +132,7 @@ class Orchestrator:
         code_server.start()
 
     def _answers(self) -> bool:
-        host = "127.0.0.1" if self._page.host in ("", "0.0.0.0", "::") else self._page.host  # noqa: S104
+        host = reached_at(self._page.host)
         connection = http.client.HTTPConnection(host, self._page.port, timeout=2.0)
         try:
             connection.request("GET", "/server_info")
@@ -174,6 +174,11 @@ def _children(
         Child("daemon", daemon, environment, folder),
         Child("page", web, environment, folder),
     )
+
+
+def reached_at(host: str) -> str:
+    """From this machine, an address to listen on."""
+    return "127.0.0.1" if host in ("", "0.0.0.0", "::") else host  # noqa: S104 (compared)
 
 
 def require_free(place: PagePlace) -> None:

@@ -49,7 +49,12 @@ def command(
         channel,
     ):
         from headrace.orchestration.role import OrchestrateRole
-        from headrace.orchestration.service import Orchestrator, PagePlace, require_free
+        from headrace.orchestration.service import (
+            Orchestrator,
+            PagePlace,
+            reached_at,
+            require_free,
+        )
 
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -65,7 +70,7 @@ def command(
                 routes=role.routes,
                 before_metrics=role.before_metrics,
             ) as bound_port:
-                url = None if bound_port is None else f"http://127.0.0.1:{bound_port}"
+                url = None if bound_port is None else f"http://{reached_at(http_host)}:{bound_port}"
                 orchestrator = Orchestrator(config, place, observations_url=url)
                 role.serves(orchestrator)
 
