@@ -23,6 +23,7 @@ from faststream.kafka.message import FAKE_CONSUMER
 
 from headrace.config import Config
 from headrace.errors import BrokerError
+from headrace.logs import take_over
 
 log = structlog.get_logger("consume")
 
@@ -78,6 +79,7 @@ class GroupSeat:
         self._commit: asyncio.Task[None] | None = None
         session = config.settings.consume.session_timeout
         self._errors = _SwallowedErrors(member, on_failure)
+        take_over("faststream")
         self._broker = KafkaBroker(
             bootstrap_servers,
             client_id=name,

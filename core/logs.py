@@ -92,7 +92,18 @@ def configure_logs(
     root.setLevel(level)
     logging.captureWarnings(capture=True)
     for library in _WARNINGS_ONLY:
-        logging.getLogger(library).setLevel(max(level, logging.WARNING))
+        take_over(library)
+
+
+def take_over(library: str) -> None:
+    """Let a library's warnings, and no more, come the way of all others.
+
+    For after its import as well, where it then sets up a handler of its own (faststream).
+    """
+    logger = logging.getLogger(library)
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.setLevel(max(logging.getLogger().level, logging.WARNING))
 
 
 def _level(environment: Mapping[str, str], otherwise: int) -> int:

@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from headrace.errors import UsageError
-from headrace.logs import RepeatFilter, configure_logs
+from headrace.logs import RepeatFilter, configure_logs, take_over
 
 
 class Terminal(io.StringIO):
@@ -145,6 +145,19 @@ def test_what_libraries_say_in_passing_is_left_out(library: str) -> None:
     logging.getLogger(library).warning("it failed")
     structlog.get_logger("ours").debug("a detail")
     assert [line["event"] for line in lines(out)] == ["it failed", "a detail"]
+
+
+def test_a_library_that_has_a_handler_of_its_own_is_taken_over() -> None:
+    out, own = configured(), io.StringIO()
+    library = logging.getLogger("headrace.test.library")
+    library.addHandler(logging.StreamHandler(own))
+    library.propagate = False
+    library.setLevel(logging.DEBUG)
+    take_over(library.name)
+    library.info("a request came")
+    library.warning("it failed")
+    assert own.getvalue() == ""
+    assert [line["event"] for line in lines(out)] == ["it failed"]
 
 
 def test_a_terminal_is_for_people_and_a_file_for_machines() -> None:
