@@ -129,7 +129,8 @@ class Supervisor:
             log.warning("role_failed", of=message.role, pid=message.pid, **_plain(message.data))
         elif message.kind == "exit":
             tell = log.info if self._own_state == "stopping" else log.warning
-            tell("role_ended", of=message.role, pid=message.pid, **message.data)
+            said = {name: value for name, value in message.data.items() if value != ""}
+            tell("role_ended", of=message.role, pid=message.pid, **said)
 
     def _record(self) -> None:
         own = Service(
