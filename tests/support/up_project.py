@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 
 from headrace.cli.project import Project
-from parts.processes import free_port, wait_for
+from parts.processes import free_port, wait_for, wait_until
 from support.cli_project import CliProject
 
-START_SECONDS = 120
+START_SECONDS, END_SECONDS = 120, 20
 ROLES = ("supervisor", "broker", "produce", "consume", "orchestrate")
 
 
@@ -60,12 +60,19 @@ def start(project: CliProject, page: int) -> None:
 
 
 def put_down(project: CliProject) -> None:
-    """`down`; what is still there after it is killed, and fails the test."""
+    """`down`; what is still there after it is killed, and fails the test.
+
+    What a role that was killed had only just started ends when it gets to see that, which takes it
+    a moment where there is much else to do.
+    """
     project.call("down", expect=None)
-    left = processes_of(project.root)
-    for process in left:
-        os.kill(process.pid, signal.SIGKILL)
-    assert not left, f"down has left {[process.cmdline() for process in left]}"
+    try:
+        wait_until(lambda: not processes_of(project.root), seconds=END_SECONDS, what="all ended")
+    except TimeoutError:
+        left = {process.pid: process.cmdline() for process in processes_of(project.root)}
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        raise AssertionError(f"down has left {left}") from None
 
 
 def drop(source: Path, inbox: Path) -> Path:
