@@ -19,8 +19,6 @@ from headrace.orchestration.run_log import console_loggers, logger_config
 
 _REJECTED: Final = 1
 
-Instigator = dg.ScheduleDefinition | dg.SensorDefinition
-
 
 def polls(
     project: OrchestratedProject, *, running: bool

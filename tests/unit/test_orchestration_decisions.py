@@ -95,9 +95,7 @@ def at_random(count: int) -> list[float]:
         pytest.param(every(46), id="each 46 s"),
         pytest.param(every(52), id="each 52 s"),
         pytest.param(every(70), id="each 70 s"),
-        pytest.param(
-            sorted(random.Random(4).uniform(0, DAY) for _ in range(9_000)), id="at random"
-        ),
+        pytest.param(at_random(9_000), id="at random"),
     ],
 )
 def test_a_busy_day_has_fewer_than_2000_runs_and_no_change_waits_long(
