@@ -68,5 +68,5 @@ def _next_steps(folder: Path) -> list[str]:
         f"{name} verify",
         f"{name} deliveries",
         f'{name} query "{_BY_COUNTRY}"',
-        f"cp ANOTHER.csv inbox/ && {name} run",
+        f"{name} up      # then drop files into inbox/; {name} down ends it",
     ]

@@ -26,13 +26,14 @@ def command(folder: Path, example: str | None) -> None:
             f"headrace contract infer {stream}",
             "headrace run",
             f"headrace query 'SELECT * FROM silver.{stream} LIMIT 10'",  # noqa: S608 (shown, not run)
+            "headrace up      # and it goes on by itself",
         ]
     else:
         copy_example(example, folder)
         steps = [
             f"cd {folder}" if str(folder) != "." else None,
             "headrace run",
-            "headrace status",
+            "headrace up      # and it goes on by itself",
         ]
     click.echo(f"made a project in {folder.resolve()}; next:")
     for step in steps:
