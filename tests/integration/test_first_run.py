@@ -95,9 +95,8 @@ def test_demo_a_second_time_records_nothing_new(demo: tuple[str, CliProject]) ->
 def test_what_the_demo_says_to_type_next_works(demo: tuple[str, CliProject]) -> None:
     printed, project = demo
     lines = printed.partition("next, try:")[2].splitlines()
-    commands = [
-        line.strip() for line in lines if "headrace " in line and not line.strip().startswith("cp ")
-    ]
+    # `up` would stay; it has tests of its own, on ports of their own.
+    commands = [line.strip() for line in lines if "headrace " in line and " up " not in line]
     assert len(commands) >= 3
     path = f"{HEADRACE.parent}:{environment()['PATH']}"
     for command in commands:
