@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -75,8 +76,8 @@ class RunHistory:
                 self._instance.report_run_failed(run, why)
         return len(runs)
 
-    def keep_house(self) -> int:
-        """Delete runs that are too old, with all they logged; how many.
+    def keep_house(self, stop: Callable[[], bool] = lambda: False) -> int:
+        """Delete runs that are too old, with all they logged; how many. `stop` ends it early.
 
         One that holds the latest materialisation of a partition stays, so that the page goes on
         showing it: of a day that was written two thousand times that is the last run alone.
@@ -86,12 +87,16 @@ class RunHistory:
         old = self._ids(filters)
         if not old:
             return 0
-        deleted = old - self._showing()
-        for run_id in deleted:
+        shown = self._showing()
+        deleted = 0
+        for run_id in old - shown:
+            if stop():
+                break
             self._instance.delete_run(run_id)
+            deleted += 1
         if deleted:
-            log.info("old_runs_deleted", runs=len(deleted), kept_as_latest=len(old) - len(deleted))
-        return len(deleted)
+            log.info("old_runs_deleted", runs=deleted, kept_as_latest=len(old & shown))
+        return deleted
 
     def _ids(self, filters: dg.RunsFilter) -> set[str]:
         found: set[str] = set()

@@ -68,6 +68,7 @@ class Orchestrator:
         self.history = RunHistory(self._home.folder, config.settings.orchestrate)
         self._ready = False
         self._keep_house_at = time.monotonic()
+        self._housekeeping: threading.Thread | None = None
         self._files_seen = self._files_loaded = files_fingerprint(config.paths)
 
     def serve(self, stop: threading.Event, on_ready: Callable[[], None]) -> None:
@@ -95,7 +96,7 @@ class Orchestrator:
                 self._follow_files(code_server)
                 if time.monotonic() >= self._keep_house_at:
                     self._keep_house_at = time.monotonic() + _KEEP_HOUSE_SECONDS
-                    self.history.keep_house()
+                    self._start_housekeeping(stop)
         finally:
             self._end()
 
@@ -109,6 +110,17 @@ class Orchestrator:
     def pids(self) -> dict[str, int]:
         """The processes that run, by name."""
         return {child.name: child.pid for child in self._children if child.pid is not None}
+
+    def _start_housekeeping(self, stop: threading.Event) -> None:
+        """In a thread: a day's runs take a minute, in which processes may end and a stop come."""
+        if self._housekeeping is None or not self._housekeeping.is_alive():
+            self._housekeeping = threading.Thread(
+                target=self.history.keep_house,
+                args=(stop.is_set,),
+                name="housekeeping",
+                daemon=True,
+            )
+            self._housekeeping.start()
 
     def _follow_files(self, code_server: Child) -> None:
         """When the project's files change, the definitions are loaded anew."""
@@ -152,6 +164,8 @@ class Orchestrator:
         for child in (daemon, page):
             child.wait_or_kill(deadline)
         code_server.wait_or_kill(time.monotonic())
+        if self._housekeeping is not None:
+            self._housekeeping.join(max(0.0, deadline - time.monotonic()))
         self.history.end_unfinished("ended with the orchestrator; the next goes on", planned=True)
         self.history.close()
         remove_socket(self._home)
