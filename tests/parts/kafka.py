@@ -97,7 +97,8 @@ def _format(
     subprocess.run(
         [
             *(*run, "kafka.tools.StorageTool", "format", "--standalone"),
-            *("--cluster-id", cluster_id, "--config", str(properties)),
+            # With `=`: an id may begin with a dash.
+            *(f"--cluster-id={cluster_id}", "--config", str(properties)),
         ],
         check=True,
         timeout=60,
