@@ -142,7 +142,7 @@ def count_landed(lake: Lake, stream: str, delivery_ids: Collection[str]) -> dict
         return {}
     rows = table.query(
         "SELECT delivery_id, count(DISTINCT record_number) AS records FROM t"  # noqa: S608
-        f" WHERE {_among('delivery_id', delivery_ids)} GROUP BY delivery_id"
+        f" WHERE {among('delivery_id', delivery_ids)} GROUP BY delivery_id"
     ).read_all()
     counts = dict(zip(rows["delivery_id"].to_pylist(), rows["records"].to_pylist(), strict=True))
     return {delivery: counts[delivery] for delivery in delivery_ids if delivery in counts}
@@ -170,7 +170,7 @@ def landed_ranges(
         return {}
     where = "delivery_id IS NOT NULL"
     if delivery_ids is not None:
-        where = _among("delivery_id", delivery_ids)
+        where = among("delivery_id", delivery_ids)
     rows = table.query(
         "SELECT delivery_id, min(record_number) AS first, max(record_number) AS last,"  # noqa: S608
         f" count(*) AS n FROM t WHERE {where} GROUP BY delivery_id"
@@ -191,7 +191,7 @@ def landed_numbers(table: LakeTable, delivery_ids: Collection[str]) -> Mapping[s
         return numbers
     reader = table.query(
         "SELECT delivery_id, array_agg(record_number) AS numbers FROM t"  # noqa: S608
-        f" WHERE {_among('delivery_id', delivery_ids)} GROUP BY delivery_id"
+        f" WHERE {among('delivery_id', delivery_ids)} GROUP BY delivery_id"
     )
     for batch in reader:
         for delivery, found in zip(
@@ -201,9 +201,12 @@ def landed_numbers(table: LakeTable, delivery_ids: Collection[str]) -> Mapping[s
     return numbers
 
 
-def _among(column: str, values: Collection[str]) -> str:
-    """SQL for "one of these": the range lets file statistics skip, the list makes it exact."""
+def among(column: str, values: Collection[str], *, exact: bool = False) -> str:
+    """SQL for "one of these": the range lets file statistics skip, the list makes it exact.
+
+    A long list is left out, where others between its ends do no harm (not `exact`).
+    """
     between = f"{column} BETWEEN {quote_literal(min(values))} AND {quote_literal(max(values))}"
-    if len(values) > _MAX_LISTED_IDS:
+    if len(values) > _MAX_LISTED_IDS and not exact:
         return between
     return f"{between} AND {column} IN ({', '.join(quote_literal(v) for v in sorted(values))})"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -30,6 +30,8 @@ from deltalake import (
     write_deltalake,
 )
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from pyarrow.fs import FileSelector, PyFileSystem
 
 from headrace.errors import CommitRefusedError, CommitUnknownError, LakeError
 
@@ -42,6 +44,7 @@ _MAX_COMMIT_RETRIES = 15
 # a zstd encoder for each of its columns: 3,600 dates took 2.5 GB and three times the time.
 _FILES = WriterProperties(compression="SNAPPY")
 _COMMIT_ID = "headrace.commit"
+_CHANGE_DATA = "_change_data"
 _FORMAT_PROPERTY = "headrace.formatVersion"
 _FORMAT_VERSION = "1"
 # Without these a hung object store blocks a commit for many minutes.
@@ -238,6 +241,78 @@ class LakeTable:
         handle is refreshed), `CommitUnknownError` where the outcome could not be learnt, and
         `LakeError` where the write failed and nothing was committed.
         """
+
+        def write(properties: CommitProperties) -> None:
+            # Two calls: the overloads of write_deltalake tie a predicate to "overwrite".
+            if mode == "append":
+                write_deltalake(
+                    self._delta,
+                    data,
+                    mode="append",
+                    writer_properties=_FILES,
+                    commit_properties=properties,
+                )
+            else:
+                write_deltalake(
+                    self._delta,
+                    data,
+                    mode="overwrite",
+                    predicate=predicate,
+                    schema_mode="overwrite" if overwrite_schema else None,
+                    partition_by=None if partition_by is None else list(partition_by),
+                    writer_properties=_FILES,
+                    commit_properties=properties,
+                )
+
+        self._commit(steps, write)
+
+    def delete(self, predicate: str, steps: Mapping[str, Step]) -> int:
+        """Delete rows and move positions in one commit; how many rows those were.
+
+        Where none matches nothing is committed, the positions neither. Raises as `commit` does.
+        """
+        deleted = 0
+
+        def write(properties: CommitProperties) -> None:
+            nonlocal deleted
+            metrics = self._delta.delete(
+                predicate, writer_properties=_FILES, commit_properties=properties
+            )
+            deleted = int(metrics["num_deleted_rows"])
+
+        self._commit(steps, write)
+        return deleted
+
+    def vacuum(self, *, retention_hours: int, untracked: bool) -> None:
+        """Remove files that this version does not need and that are older than so many hours.
+
+        `untracked`: also those that no version names, such as what a write left behind that was
+        killed; and what is being written at this moment, which is why they must be old. Raises
+        `LakeError`.
+        """
+        with self._lock, lake_errors(self.name):
+            self._delta.vacuum(
+                retention_hours=retention_hours,
+                dry_run=False,
+                enforce_retention_duration=False,
+                full=untracked,
+            )
+
+    def drop_change_data(self) -> None:
+        """Remove the change feed's own files: who has not read them yet has to read the table.
+
+        They hold the rows that were deleted, and no vacuum looks at them. Raises `LakeError`.
+        """
+        with self._lock, lake_errors(self.name):
+            handler = DeltaStorageHandler.from_table(self._delta._table)  # noqa: SLF001
+            files = PyFileSystem(handler)
+            selector = FileSelector(_CHANGE_DATA, recursive=True, allow_not_found=True)
+            for found in files.get_file_info(selector):
+                if found.is_file:
+                    files.delete_file(found.path)
+
+    def _commit(self, steps: Mapping[str, Step], write: Callable[[CommitProperties], None]) -> None:
+        """Compare, write, and find out what became of it, all on the one handle."""
         if not steps:
             raise ValueError("a commit without a position cannot be told from its own repetition")
         with self._lock:
@@ -252,26 +327,7 @@ class LakeTable:
                 app_transactions=[Transaction(app, step.new) for app, step in steps.items()],
             )
             try:
-                # Two calls: the overloads of write_deltalake tie a predicate to "overwrite".
-                if mode == "append":
-                    write_deltalake(
-                        self._delta,
-                        data,
-                        mode="append",
-                        writer_properties=_FILES,
-                        commit_properties=properties,
-                    )
-                else:
-                    write_deltalake(
-                        self._delta,
-                        data,
-                        mode="overwrite",
-                        predicate=predicate,
-                        schema_mode="overwrite" if overwrite_schema else None,
-                        partition_by=None if partition_by is None else list(partition_by),
-                        writer_properties=_FILES,
-                        commit_properties=properties,
-                    )
+                write(properties)
             except (DeltaError, OSError, pa.ArrowException) as error:
                 if self._went_through(commit_id, before, error):
                     log.info("commit_went_through", table=self.name, after=_first_line(error))
