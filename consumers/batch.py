@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -134,29 +134,38 @@ def delivery_ids(parts: Iterable[Part]) -> set[str]:
 
 
 def select_new(
-    parts: Iterable[Part], landed: Mapping[str, Intervals], ingested_at: datetime
+    parts: Iterable[Part],
+    landed: Mapping[str, Intervals],
+    ingested_at: datetime,
+    revoked: Container[str] = frozenset(),
 ) -> Selection:
     """Leave out records that bronze has (`landed`) or that stand earlier in the batch.
 
-    Records without a delivery are all new: they are known by their place in the log alone.
+    So are those of `revoked` deliveries, wherever they come from. Records without a delivery are
+    all new: they are known by their place in the log alone.
     """
     taken: dict[str, Intervals] = {}
     pieces: list[pa.Table] = []
     for part in parts:
         for chunk in part.chunks:
-            pieces.extend(_new_pieces(chunk, landed, taken))
+            pieces.extend(_new_pieces(chunk, landed, taken, revoked))
     table = pa.concat_tables(pieces) if pieces else CHUNK_SCHEMA.empty_table()
     stamp = pa.repeat(pa.scalar(ingested_at, _INGESTED_AT.type), table.num_rows)
     return Selection(table.append_column(_INGESTED_AT, stamp), taken)
 
 
 def _new_pieces(
-    chunk: Chunk, landed: Mapping[str, Intervals], taken: dict[str, Intervals]
+    chunk: Chunk,
+    landed: Mapping[str, Intervals],
+    taken: dict[str, Intervals],
+    revoked: Container[str],
 ) -> list[pa.Table]:
     kept: list[tuple[int, int]] = []  # first row and the one after the last
     for run in chunk.runs:
         if run.delivery_id is None:
             _keep(kept, run.first_row, run.first_row + run.rows)
+            continue
+        if run.delivery_id in revoked:
             continue
         numbers = taken.get(run.delivery_id)
         if numbers is None:

@@ -17,6 +17,7 @@ from headrace.consumers.batch import Part, Selection, delivery_ids, select_new
 from headrace.consumers.commit_report import latest_event_time
 from headrace.consumers.landed import Landed
 from headrace.consumers.restores import RestoreSearch
+from headrace.errors import CommitRefusedError
 from headrace.lakehouse.bronze import (
     BRONZE_SCHEMA,
     TopicPosition,
@@ -27,6 +28,7 @@ from headrace.lakehouse.bronze import (
     restore_app,
 )
 from headrace.lakehouse.delta import Lake, LakeTable, Step
+from headrace.lakehouse.revocations import REVOKED_APP, revoked_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,14 @@ class BronzeWriter:
         self._table: LakeTable | None = None
         self._landed = Landed()
         self._restores = RestoreSearch()
+        self._revoked: frozenset[str] = frozenset()
+        self._revoked_at: int | None = None
 
     def open(self) -> None:
         """Load the table, made where there is none. Raises `LakeError`."""
         self._table = create_bronze(self._lake, self._stream)
+        # After the table is there: a revocation that found none has left no mark on it.
+        self._load_revoked(self._table)
 
     @property
     def version(self) -> int:
@@ -117,9 +123,15 @@ class BronzeWriter:
         return self._restores.searched_to != self._opened().version
 
     def select(self, parts: Sequence[Part]) -> Selection:
-        """The rows of a batch that bronze does not hold, sorted by date for few, whole files."""
-        landed = self._landed.numbers(self._opened(), delivery_ids(parts))
-        selection = select_new(parts, landed, datetime.now(UTC))
+        """The rows of a batch that bronze does not hold, sorted by date for few, whole files.
+
+        Nor are those of revoked deliveries among them.
+        """
+        table = self._opened()
+        if table.position(REVOKED_APP) != self._revoked_at:
+            self._load_revoked(table)
+        landed = self._landed.numbers(table, delivery_ids(parts))
+        selection = select_new(parts, landed, datetime.now(UTC), self._revoked)
         return Selection(selection.table.sort_by("event_date"), selection.taken)
 
     def append(self, selection: Selection, moves: Mapping[int, Move]) -> int:
@@ -129,6 +141,12 @@ class BronzeWriter:
         """
         table = self._opened()
         with table.lock:
+            # The handle may have moved since the rows were selected. Past this line it does not:
+            # a revocation that is marked from here on collides with the commit.
+            if table.position(REVOKED_APP) != self._revoked_at:
+                raise CommitRefusedError(
+                    f"{table.name}: deliveries were revoked since the batch was selected"
+                )
             # A RESTORE that is known and not followed yet must not count as followed.
             followed = moves.keys() - self.restored(moves)
             self._commit(selection.table.select(BRONZE_SCHEMA.names), moves, followed)
@@ -165,6 +183,11 @@ class BronzeWriter:
             for partition, move in moves.items()
             for app, step in position_steps(self._topic, partition, move.before, move.after).items()
         }
+
+    def _load_revoked(self, table: LakeTable) -> None:
+        # First the mark, then the rows, which are written before it: they are never older.
+        self._revoked_at = table.position(REVOKED_APP)
+        self._revoked = revoked_ids(self._lake, self._stream)
 
     def _opened(self) -> LakeTable:
         assert self._table is not None, "open() comes first"

@@ -204,12 +204,10 @@ def _refresh(work: _Work, started: float) -> SilverReport:
             (taken_out,) = fetch_row(
                 duck, "SELECT count(*) FROM changes WHERE _change_type <> 'insert'"
             )
-            if taken_out:
-                why = "records were taken out of bronze"
         if why is None:
             before = work.silver.data_files()
             deliveries = _deliveries(duck)
-            replaced = _add(work, duck)
+            replaced = _replace(work, duck) if taken_out else _add(work, duck)
             report = _report(work, before, position, latest, started, rebuilt=replaced)
             return replace(report, deliveries=deliveries)
     return _build_all(work, position, started, why)
@@ -229,6 +227,7 @@ def _why_unreadable(work: _Work, position: int) -> str | None:
 def _deliveries(duck: Connection) -> tuple[str, ...]:
     rows = duck.execute(
         "SELECT DISTINCT delivery_id FROM changes WHERE delivery_id IS NOT NULL"
+        " AND _change_type = 'insert'"
         " ORDER BY delivery_id DESC LIMIT ?",
         [_MAX_DELIVERIES],
     ).fetchall()
@@ -295,6 +294,20 @@ def _build_all(
             partition_by=PARTITION_BY,
         )
     return _report(work, before, position, work.bronze.version, started, rebuilt=True)
+
+
+def _replace(work: _Work, duck: Connection) -> bool:
+    """Records were taken out of bronze: write the dates of all that changed anew, whole."""
+    dates = {row[0] for row in _rows(duck, "DISTINCT event_date FROM changes")}
+    log.info("dates_written_anew", stream=work.contract.stream, dates=len(dates))
+    mount(duck, "incoming", work.bronze, columns=BRONZE_COLUMNS, partitions={"event_date": dates})
+    work.silver.commit(
+        stream_rows(duck, _judged(work.contract)),
+        work.steps(work.bronze.version),
+        mode="overwrite",
+        predicate=partition_predicate("event_date", dates),
+    )
+    return True
 
 
 def _judged(contract: Contract) -> str:
