@@ -29,7 +29,7 @@ from deltalake import (
     WriterProperties,
     write_deltalake,
 )
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import FileSelector, PyFileSystem
 
@@ -333,6 +333,11 @@ class LakeTable:
                     log.info("commit_went_through", table=self.name, after=_first_line(error))
                     return
                 self._require(steps, error)
+                if isinstance(error, CommitFailedError) and "oncurrent" in str(error):
+                    # With positions as they were: a commit that carries one of them unchanged.
+                    raise CommitRefusedError(
+                        f"{self.name}: another writer was there first: {_first_line(error)}"
+                    ) from error
                 raise LakeError(
                     f"{self.name}: cannot write: {_first_line(error)}",
                     remedy="check the lake's space and permissions; nothing was committed,"

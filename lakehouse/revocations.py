@@ -151,8 +151,7 @@ def _delete(lake: Lake, stream: str, bronze: LakeTable, ids: Collection[str]) ->
             count = fresh.position(REVOKED_APP)
             try:
                 deleted += fresh.delete(where, {REVOKED_APP: Step(count, (count or 0) + 1)})
-            except LakeError as error:
-                # Refused where a file it rewrites was rewritten by another.
+            except CommitRefusedError as error:  # a file it rewrites was rewritten by another
                 if last_try:
                     raise
                 log.info("delete_tried_again", stream=stream, error=error.message)
