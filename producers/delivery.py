@@ -56,7 +56,11 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a delivery is, from its receipt on; lies beside its bytes in the spool."""
+    """What a delivery is, from its receipt on; lies beside its bytes in the spool.
+
+    `replaces`: the delivery that has to be out of the lake before the first record of this one is
+    sent: the same bytes read in another way, or the beginning of the same file.
+    """
 
     delivery_id: str
     source: str
@@ -65,6 +69,7 @@ class Identity:
     content_hash: str
     received_at: datetime
     origin: Origin
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,8 @@ class DeliveryRow:
     `reason`: why it is rejected, or why a frozen one could not be published when last tried.
     `bronze_id`, `bronze_version`: the bronze table it landed in, and a version that holds it.
     `config_fingerprint`: of the config a rejected delivery was read with.
+    `replaces`: as in its identity.
+    `taken_out_at`: since when the lake holds nothing of a revoked delivery; None: not yet.
     """
 
     delivery_id: str
@@ -129,6 +136,8 @@ class DeliveryRow:
     bronze_id: str | None
     bronze_version: int | None
     landed_at: datetime | None
+    replaces: str | None
+    taken_out_at: datetime | None
 
     @property
     def frozen(self) -> FrozenReading | None:

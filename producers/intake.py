@@ -159,13 +159,13 @@ class Intake:
                 size_bytes=receipt.identity.origin.size_bytes,
                 **({} if receipt.duplicate_of is None else {"original": receipt.duplicate_of}),
             )
-            if receipt.grew_from is not None:
+            if receipt.identity.replaces is not None:
                 log.warning(
                     "file_grew",
                     delivery_id=receipt.identity.delivery_id,
                     source=source_name,
                     name=receipt.identity.name,
-                    first_part=receipt.grew_from,
+                    replaces=receipt.identity.replaces,
                 )
         outcomes = list(zip(files, drafts, strict=True))
         return Taken(
@@ -173,6 +173,38 @@ class Intake:
             tuple(stat for stat, draft in outcomes if isinstance(draft, FileChangedError)),
             tuple((stat, str(draft)) for stat, draft in outcomes if isinstance(draft, OSError)),
         )
+
+    def take_again(self, row: DeliveryRow, stream: str, *, replacing: bool) -> Receipt:
+        """The bytes of a delivery as a new one; durable when this returns.
+
+        `replacing`: the new one stands in its place. Its bytes have to be in the spool.
+        """
+        received_at = self._next_time()
+        identity = Identity(
+            delivery_id=format_delivery_id(received_at, row.content_hash),
+            source=row.source,
+            stream=stream,
+            name=row.name,
+            content_hash=row.content_hash,
+            received_at=received_at,
+            origin=self._spool.entry(row.source, row.delivery_id).identity.origin,
+            replaces=row.delivery_id if replacing else None,
+        )
+        draft = self._spool.draft_again(
+            row.source, row.delivery_id, row.content_hash, row.size_bytes
+        )
+        self._spool.place(draft, identity)
+        self._spool.sync_source(row.source)
+        receipt = Receipt(identity)
+        self._ledger.record([receipt])
+        log.info(
+            "delivery_taken_again",
+            delivery_id=identity.delivery_id,
+            source=row.source,
+            name=row.name,
+            of=row.delivery_id,
+        )
+        return receipt
 
     def _draft(
         self, source_name: str, source: FileSource, stat: FileStat
@@ -191,6 +223,22 @@ class Intake:
         before: Sequence[Receipt],
     ) -> Receipt:
         name = _text(stat.name)
+        known = self._ledger.accepted_like(source_name, name, draft.content_hash)
+        among = [
+            Accepted(r.identity.delivery_id, r.identity.name, r.identity.content_hash)
+            for r in before
+            if r.duplicate_of is None
+        ]
+        original = original_of(name, draft.content_hash, [*known, *among])
+        reason = None
+        if original is None:
+            original = self._ledger.revoked_like(source_name, draft.content_hash)
+            if original is not None:
+                reason = (
+                    f"its content was revoked as delivery {original}:"
+                    f" `headrace deliveries accept {original}` takes it again"
+                )
+        grew_from = None if original is not None else self._grew_from(name, draft, known)
         received_at = self._next_time()
         identity = Identity(
             delivery_id=format_delivery_id(received_at, draft.content_hash),
@@ -200,17 +248,9 @@ class Intake:
             content_hash=draft.content_hash,
             received_at=received_at,
             origin=self._origin(source, stat),
+            replaces=grew_from,
         )
-        accepted = self._ledger.accepted_like(source_name, name, draft.content_hash)
-        known = list(accepted)
-        accepted += [
-            Accepted(r.identity.delivery_id, r.identity.name, r.identity.content_hash)
-            for r in before
-            if r.duplicate_of is None
-        ]
-        original = original_of(name, draft.content_hash, accepted)
-        grew_from = None if original is not None else self._grew_from(name, draft, known)
-        return Receipt(identity, original, grew_from)
+        return Receipt(identity, original, reason)
 
     def _grew_from(self, name: str, draft: Draft, accepted: Sequence[Accepted]) -> str | None:
         """The latest delivery of this name, where the content is that one's with more behind it."""

@@ -7,14 +7,11 @@ drops, and never skips one.
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
 
 from headrace.errors import LedgerError
 from headrace.producers.delivery import (
@@ -29,7 +26,8 @@ from headrace.producers.delivery import (
     RecordCount,
 )
 from headrace.producers.identity import Accepted
-from headrace.producers.ledger_file import ledger_errors, open_for_reading, open_for_writing
+from headrace.producers.ledger_connection import LedgerConnection
+from headrace.producers.ledger_file import ledger_errors, open_for_reading
 from headrace.producers.ledger_rows import (
     COLUMNS,
     from_micros,
@@ -44,12 +42,12 @@ from headrace.producers.ledger_rows import (
 class Receipt:
     """A delivery on its way into the ledger; `duplicate_of` names the one that it repeats.
 
-    `grew_from`: the delivery of its name whose content is the beginning of this one's.
+    `reason`: why it is one, where its content alone does not say so.
     """
 
     identity: Identity
     duplicate_of: str | None = None
-    grew_from: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +65,8 @@ class Acknowledgement:
     republished: int = 0
 
 
-class Ledger:
+class Ledger(LedgerConnection):
     """The ledger at `path`, opened for writing; made where there is none. Safe between threads."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-        self._connection = open_for_writing(path)
-
-    def close(self) -> None:
-        """Close the file; its log is folded into it."""
-        with self._lock, ledger_errors(self.path):
-            self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def ledger_id(self) -> str:
@@ -172,7 +154,12 @@ class Ledger:
         """Write down what arrived, as `received` or `duplicate`, and the files it was seen as."""
         with self._transaction() as connection:
             for receipt in receipts:
-                insert(connection, receipt.identity, duplicate_of=receipt.duplicate_of)
+                insert(
+                    connection,
+                    receipt.identity,
+                    duplicate_of=receipt.duplicate_of,
+                    reason=receipt.reason,
+                )
 
     def restore(
         self,
@@ -180,10 +167,12 @@ class Ledger:
         frozen: FrozenReading | None,
         count: RecordCount | None,
         duplicate_of: str | None = None,
+        *,
+        revoked: bool = False,
     ) -> None:
         """Write down a delivery that only the spool still knows of."""
         with self._transaction() as connection:
-            insert(connection, identity, frozen, count, duplicate_of)
+            insert(connection, identity, frozen, count, duplicate_of, revoked=revoked)
 
     # --- moving on
 
@@ -277,7 +266,9 @@ class Ledger:
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE deliveries SET state = 'publishing', acknowledged = 0, last_offset = NULL,"
-                " republished = republished + 1 WHERE delivery_id = ? AND state = 'published'",
+                " bronze_id = NULL, bronze_version = NULL, landed_at = NULL,"
+                " republished = republished + 1"
+                " WHERE delivery_id = ? AND state IN ('published', 'landed')",
                 (delivery_id,),
             )
 
@@ -304,8 +295,14 @@ class Ledger:
         """Set back to `published` what bronze, as it is now, may not hold; how many that were.
 
         That is what landed in another table or at a version it does not have (any more), and all
-        where it was `restored`. A delivery without records is in every table.
+        where it was `restored`. A delivery without records is in every table. Of such a table it is
+        not known either whether what was revoked is out of it: it has to be taken out once more.
         """
+        untaken = (
+            "UPDATE deliveries SET taken_out_at = NULL WHERE stream = ? AND state = 'revoked'"
+            " AND (? OR NOT EXISTS (SELECT 1 FROM bronze_seen AS seen"
+            " WHERE seen.stream = deliveries.stream AND seen.bronze_id = ?))"
+        )
         query = (
             "UPDATE deliveries SET state = 'published', bronze_id = NULL, bronze_version = NULL,"
             " landed_at = NULL WHERE stream = ? AND state = 'landed' AND records > 0"
@@ -313,7 +310,9 @@ class Ledger:
         with self._transaction() as connection:
             if bronze is None:
                 connection.execute("DELETE FROM bronze_seen WHERE stream = ?", (stream,))
+                connection.execute(untaken, (stream, True, None))
                 return connection.execute(query, (stream,)).rowcount
+            connection.execute(untaken, (stream, restored, bronze.table_id))
             connection.execute(
                 "INSERT OR REPLACE INTO bronze_seen VALUES (?, ?, ?)",
                 (stream, bronze.table_id, bronze.version),
@@ -322,6 +321,52 @@ class Ledger:
                 query + " AND (? OR bronze_id IS NOT ? OR bronze_version > ?)",
                 (stream, restored, bronze.table_id, bronze.version),
             ).rowcount
+
+    # --- taken back out
+
+    def revoke(self, delivery_ids: Iterable[str]) -> None:
+        """These count no more; what the lake has of them is to be taken out."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE deliveries SET state = 'revoked', reason = NULL, taken_out_at = NULL"
+                " WHERE delivery_id = ? AND state NOT IN ('revoked', 'duplicate')",
+                [(delivery_id,) for delivery_id in delivery_ids],
+            )
+
+    def to_take_out(self) -> list[DeliveryRow]:
+        """The revoked deliveries of which the lake may still hold something."""
+        return self._select("state = 'revoked' AND taken_out_at IS NULL")
+
+    def taken_out(self, delivery_ids: Iterable[str], now: datetime) -> None:
+        """The lake holds nothing of these any more."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE deliveries SET taken_out_at = ?"
+                " WHERE delivery_id = ? AND state = 'revoked'",
+                [(to_micros(now), delivery_id) for delivery_id in delivery_ids],
+            )
+
+    def replaced(self) -> list[DeliveryRow]:
+        """The deliveries that another one replaces and that are not revoked yet."""
+        return self._select(
+            "state NOT IN ('revoked', 'duplicate')"
+            " AND delivery_id IN (SELECT replaces FROM deliveries)"
+        )
+
+    def revoked_like(self, source: str, content_hash: str) -> str | None:
+        """The revoked delivery of this content, where it was not accepted again since."""
+        live = in_states((*ACCEPTED_STATES, DeliveryState.REJECTED))
+        rows = self._read(
+            "SELECT delivery_id FROM deliveries WHERE source = ? AND content_hash = ?"  # noqa: S608
+            " AND state = 'revoked' AND NOT EXISTS (SELECT 1 FROM deliveries AS other"
+            " WHERE other.source = deliveries.source"
+            f" AND other.content_hash = deliveries.content_hash AND other.state IN {live})"
+            " ORDER BY delivery_id DESC LIMIT 1",
+            (source, content_hash),
+        )
+        return str(rows[0][0]) if rows else None
+
+    # --- expiring
 
     def expirable(self, landed_before: datetime) -> list[DeliveryRow]:
         """Landed deliveries whose bytes need not be kept any longer."""
@@ -358,48 +403,6 @@ class Ledger:
     def delivery_ids(self) -> set[str]:
         """Every delivery the ledger knows of."""
         return {row[0] for row in self._read("SELECT delivery_id FROM deliveries")}
-
-    def _move(
-        self,
-        delivery_id: str,
-        allowed: Sequence[DeliveryState],
-        state: DeliveryState,
-        **values: str | int | None,
-    ) -> None:
-        assignments = ", ".join(["state = ?", *(f"{column} = ?" for column in values)])
-        with self._transaction() as connection:
-            moved = connection.execute(
-                f"UPDATE deliveries SET {assignments}"  # noqa: S608
-                f" WHERE delivery_id = ? AND state IN {in_states(allowed)}",
-                (state, *values.values(), delivery_id),
-            ).rowcount
-            if moved != 1:
-                raise LedgerError(
-                    f"delivery {delivery_id} cannot become {state}: it is not"
-                    f" {' or '.join(allowed)}",
-                    remedy="another process has changed the ledger: run again",
-                )
-
-    def _select(self, where: str, values: Sequence[Any] = ()) -> list[DeliveryRow]:
-        query = f"SELECT {COLUMNS} FROM deliveries WHERE {where} ORDER BY delivery_id"  # noqa: S608
-        return [row_of(row) for row in self._read(query, values)]
-
-    def _read(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, ledger_errors(self.path):
-            return self._connection.execute(query, values).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, ledger_errors(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                # A full disk ends the transaction by itself.
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
 
 
 def list_deliveries(path: Path, state: str | None = None) -> list[DeliveryRow]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from headrace.errors import LedgerError
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 
 _BUSY_TIMEOUT_SECONDS: Final = 10.0
 
@@ -46,6 +46,8 @@ CREATE TABLE deliveries (
     bronze_id TEXT,
     bronze_version INTEGER,
     landed_at INTEGER,
+    replaces TEXT,
+    taken_out_at INTEGER,
     expired_at INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX deliveries_by_content ON deliveries (source, content_hash);

@@ -19,7 +19,7 @@ COLUMNS: Final = ", ".join(DeliveryRow.__dataclass_fields__)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_TIMES: Final = ("received_at", "landed_at")
+_TIMES: Final = ("received_at", "landed_at", "taken_out_at")
 
 
 def insert(
@@ -28,11 +28,16 @@ def insert(
     frozen: FrozenReading | None = None,
     count: RecordCount | None = None,
     duplicate_of: str | None = None,
+    *,
+    reason: str | None = None,
+    revoked: bool = False,
 ) -> None:
     """Add a delivery, as far as it is known to have come, and the file it was seen as."""
     state = DeliveryState.RECEIVED if duplicate_of is None else DeliveryState.DUPLICATE
     if frozen is not None:
         state = DeliveryState.PUBLISHING if count is None else DeliveryState.PUBLISHED
+    if revoked:
+        state = DeliveryState.REVOKED
     values = {
         "delivery_id": identity.delivery_id,
         "source": identity.source,
@@ -43,7 +48,9 @@ def insert(
         "size_bytes": identity.origin.size_bytes,
         "received_at": to_micros(identity.received_at),
         "state": state,
+        "reason": reason,
         "duplicate_of": duplicate_of,
+        "replaces": identity.replaces,
         "reading": None if frozen is None else frozen.reading,
         "topic_partition": None if frozen is None else frozen.topic_partition,
         "records": None if count is None else count.records,

@@ -38,10 +38,12 @@ def reconcile(ledger: Ledger, spool: Spool) -> int:
         ledger.adopt_id(owner)
     spool.clean()
     _catch_up(ledger, spool)
+    _catch_up_revoked(ledger, spool)
     unknown = [spool.entry(*key) for key in spool.delivery_ids() if key[1] not in known]
-    for entry in (entry for entry in unknown if entry.frozen is not None):
+    settled = [e for e in unknown if e.frozen is not None or e.revoked or e.identity.replaces]
+    for entry in settled:
         _restore(ledger, entry, None)
-    for entry in (entry for entry in unknown if entry.frozen is None):
+    for entry in (entry for entry in unknown if entry not in settled):
         identity = entry.identity
         accepted = ledger.accepted_like(identity.source, identity.name, identity.content_hash)
         _restore(ledger, entry, original_of(identity.name, identity.content_hash, accepted))
@@ -49,7 +51,7 @@ def reconcile(ledger: Ledger, spool: Spool) -> int:
 
 
 def _restore(ledger: Ledger, entry: Entry, duplicate_of: str | None) -> None:
-    ledger.restore(entry.identity, entry.frozen, entry.count, duplicate_of)
+    ledger.restore(entry.identity, entry.frozen, entry.count, duplicate_of, revoked=entry.revoked)
     log.info(
         "delivery_restored_from_spool",
         delivery_id=entry.identity.delivery_id,
@@ -73,3 +75,12 @@ def _catch_up(ledger: Ledger, spool: Spool) -> None:
         if entry.count is not None:
             ledger.published(row.delivery_id, entry.count, None)
         log.info("delivery_frozen_before", delivery_id=row.delivery_id, source=row.source)
+
+
+def _catch_up_revoked(ledger: Ledger, spool: Spool) -> None:
+    """What the spool says was revoked stays so: after a crash, or where the ledger is older."""
+    rows = ledger.deliveries([s for s in DeliveryState if s is not DeliveryState.REVOKED])
+    revoked = [row.delivery_id for row in rows if spool.is_revoked(row.source, row.delivery_id)]
+    if revoked:
+        ledger.revoke(revoked)
+        log.info("deliveries_revoked_before", deliveries=len(revoked))

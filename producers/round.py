@@ -119,11 +119,10 @@ class Round(Follower):
         self._received += 1
         self._total += 1
         self._unpublished.add(identity.delivery_id)
-        if receipt.grew_from is not None:
+        if identity.replaces is not None:
             self._notes.append(
-                f"{identity.name}: begins with all of delivery {receipt.grew_from}, which was taken"
-                " before it had grown: those records are in the lake twice. Move files in when"
-                " they are complete"
+                f"{identity.name}: begins with all of delivery {identity.replaces}, which was taken"
+                " before the file had grown, and takes its place"
             )
 
     def acknowledged(self, row: DeliveryRow, newly: int) -> None:

@@ -6,6 +6,7 @@
                                    reading.json  how it is read; from before its first record
                                    count.json    how many records; once known
                                    held.json     its bytes never expire
+                                   revoked.json  it was taken back out
 
 An entry appears by a rename and is complete, or it is not there. The ledger can be built again
 from it with the same ids. What expires is the payload alone: as long as identity stays, a file
@@ -62,6 +63,7 @@ class Entry:
     identity: Identity
     frozen: FrozenReading | None
     count: RecordCount | None
+    revoked: bool
 
 
 class _Stored(BaseModel):
@@ -84,6 +86,10 @@ class _StoredReading(_Stored):
 
 class _Held(_Stored):
     """Records over the message limit are nowhere but in the payload."""
+
+
+class _Revoked(_Stored):
+    """It counts no more, whatever else lies here."""
 
 
 class _StoredCount(_Stored):
@@ -143,6 +149,20 @@ class Spool:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return Draft(folder, content_hash, size_bytes)
+
+    def draft_again(self, source: str, delivery_id: str, content_hash: str, size: int) -> Draft:
+        """The bytes of a delivery as a draft of another: linked, as nobody ever changes them."""
+        with spool_errors(self.root):
+            folder = self._source_folder(source) / f"{_INTAKE_PREFIX}{uuid.uuid4().hex}"
+            folder.mkdir()
+            payload = self.payload(source, delivery_id)
+            try:
+                (folder / "payload").hardlink_to(payload)
+            except OSError:  # a file system without links
+                shutil.copyfile(payload, folder / "payload")
+                with (folder / "payload").open("rb") as copy:
+                    os.fsync(copy.fileno())
+        return Draft(folder, content_hash, size)
 
     def _copy(self, path: Path, target: Path, origin: Origin) -> tuple[str, int]:
         digest = hashlib.sha256()
@@ -261,6 +281,7 @@ class Spool:
             stored.identity,
             None if reading is None else reading.frozen,
             None if count is None else count.count,
+            self.is_revoked(source, delivery_id),
         )
 
     def expire(self, source: str, delivery_id: str) -> None:
@@ -275,6 +296,14 @@ class Spool:
     def is_held(self, source: str, delivery_id: str) -> bool:
         """Whether a delivery's bytes must not expire."""
         return (self._folder(source, delivery_id) / "held.json").exists()
+
+    def revoke(self, source: str, delivery_id: str) -> None:
+        """Note, durably, that a delivery was taken back out."""
+        _store(self._folder(source, delivery_id) / "revoked.json", _Revoked(), durable=True)
+
+    def is_revoked(self, source: str, delivery_id: str) -> bool:
+        """Whether a delivery was taken back out."""
+        return (self._folder(source, delivery_id) / "revoked.json").exists()
 
     def remove(self, source: str, delivery_id: str) -> None:
         """Remove the entry of a delivery that turned out to repeat another."""
