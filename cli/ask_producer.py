@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
 
 import httpx
 import orjson
 
 from headrace.config import Config
 from headrace.errors import HeadraceError
+
+if TYPE_CHECKING:
+    from headrace.producers.decisions import Decision
 
 _PATH: Final = "/produce"
 _CONNECT_SECONDS: Final = 5.0
@@ -52,16 +56,20 @@ def ask_producer(
     source: str | None,
     *,
     until_landed: bool = True,
+    decision: Decision | None = None,
     on_progress: Callable[[dict[str, object]], object] = lambda _: None,
     on_notice: Callable[[str], object] = lambda _: None,
 ) -> dict[str, int]:
     """Have one source or all looked at, and return the figures of what was done.
 
+    With a `decision` that is carried out instead.
     `on_progress` gets the fields of `ProduceProgress`. Raises `ProducerToldError` for what the
     producer could not do, `ProducerGoneError` where it cannot be reached or ends meanwhile.
     """
     timeout = httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
-    question = {"source": source, "until_landed": until_landed}
+    question: dict[str, object] = {"source": source, "until_landed": until_landed}
+    if decision is not None:
+        question["decision"] = asdict(decision)
     try:
         # The producer is near: a proxy of the environment is not for it.
         with (

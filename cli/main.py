@@ -20,6 +20,8 @@ COMMANDS: Final = {
     "down": ("down", "Stop what `up` started."),
     "query": ("query", "SQL over bronze.*, silver.*, gold.* and quarantine.*."),
     "deliveries": ("deliveries", "What arrived, when, and where it stands."),
+    "revoke": ("revoke", "Take deliveries back out of the lake, everywhere."),
+    "republish": ("republish", "Publish deliveries again, as they were read or anew."),
     "quarantine": ("quarantine", "Records that break their contract, and why."),
     "verify": ("verify", "Prove that every record is in the lake once."),
     "status": ("status", "What runs, how much there is, how fresh it is."),

@@ -23,6 +23,7 @@ from headrace.infra.services import Service, record_services
 if TYPE_CHECKING:
     from headrace.cli.project import Project
     from headrace.lakehouse.refresh import RefreshReport
+    from headrace.producers.decisions import Decision
 
 _TICK_SECONDS: Final = 0.2
 # In the order they are stopped.
@@ -104,12 +105,16 @@ def full_disk(config: Config) -> Path | None:
 
 
 def run_one_pass(
-    project: Project, *, source: str | None = None, progress: PassProgress | None = None
+    project: Project,
+    *,
+    source: str | None = None,
+    decision: Decision | None = None,
+    progress: PassProgress | None = None,
 ) -> PassReport:
     """Take what is there, publish, land, refresh; the roles are gone when this returns.
 
-    While `up` runs, its services do that instead. Raises `HeadraceError`: whatever stopped a role,
-    or a contract or model that cannot be used.
+    With a `decision` that is carried out instead, and lands. While `up` runs, its services do that.
+    Raises `HeadraceError`: whatever stopped a role, or a contract or model that cannot be used.
     """
     from headrace.lakehouse.refresh import refresh
 
@@ -120,10 +125,10 @@ def run_one_pass(
     if holder is not None and holder.what == UP:
         from headrace.cli.services_pass import run_by_services
 
-        return run_by_services(project, source=source, progress=watcher)
+        return run_by_services(project, source=source, decision=decision, progress=watcher)
     with project_lock(config.paths, RUN):
         _ = project.catalog  # contracts and models are checked before anything starts
-        roles = _Ingest(config, source, watcher)
+        roles = _Ingest(config, source, decision, watcher)
         produced = roles.run()
         report = refresh(project.catalog, config.paths, on_table=watcher.refreshing)
     return PassReport(produced, roles.landed_rows, report, time.monotonic() - began)
@@ -132,9 +137,16 @@ def run_one_pass(
 class _Ingest:
     """The broker, consumer and producer of one pass, started again where they die."""
 
-    def __init__(self, config: Config, source: str | None, progress: PassProgress) -> None:
+    def __init__(
+        self,
+        config: Config,
+        source: str | None,
+        decision: Decision | None,
+        progress: PassProgress,
+    ) -> None:
         self._config = config
         self._source = source
+        self._decision = decision
         self._progress = progress
         self._messages: queue.Queue[RoleMessage] = queue.Queue()
         self._roles: dict[Role, RoleProcess] = {}
@@ -181,7 +193,13 @@ class _Ingest:
         if role == "consume":
             return address
         only = [] if self._source is None else ["--source", self._source]
-        return [*address, "--once", "--until-landed", *only]
+        return [*address, "--once", "--until-landed", *only, *self._decided()]
+
+    def _decided(self) -> list[str]:
+        if self._decision is None:
+            return []
+        ids = [word for id_ in self._decision.delivery_ids for word in ("--delivery", id_)]
+        return ["--decide", self._decision.action, *ids, *["--erase"] * self._decision.erase]
 
     def _start(self, role: Role) -> None:
         self._roles[role] = RoleProcess.start(

@@ -11,6 +11,7 @@ from headrace.infra.project_lock import UP, at_work
 
 if TYPE_CHECKING:
     from headrace.cli.project import Project
+    from headrace.producers.decisions import Decision
 
 # A producer that died is back well before that; one that is only now started, too.
 _PATIENCE_SECONDS: Final = 60.0
@@ -18,7 +19,13 @@ _PATIENCE_TIMES: Final = 5
 _TICK_SECONDS: Final = 0.2
 
 
-def run_by_services(project: Project, *, source: str | None, progress: PassProgress) -> PassReport:
+def run_by_services(
+    project: Project,
+    *,
+    source: str | None,
+    decision: Decision | None,
+    progress: PassProgress,
+) -> PassReport:
     """Have the running producer take what is there, wait till bronze has it, then refresh.
 
     Nothing is started and nothing stopped. Dagster may refresh at the same time: whoever comes
@@ -29,17 +36,20 @@ def run_by_services(project: Project, *, source: str | None, progress: PassProgr
     began = time.monotonic()
     _ = project.catalog  # contracts and models are checked first, as without services
     rows_before = _bronze_rows(project)
-    produced = _ask(project, source, progress)
+    produced = _ask(project, source, decision, progress)
     landed_rows = max(_bronze_rows(project) - rows_before, 0)
     progress.landed(landed_rows)
     report = refresh(project.catalog, project.config.paths, on_table=progress.refreshing)
     return PassReport(produced, landed_rows, report, time.monotonic() - began)
 
 
-def _ask(project: Project, source: str | None, progress: PassProgress) -> dict[str, int]:
+def _ask(
+    project: Project, source: str | None, decision: Decision | None, progress: PassProgress
+) -> dict[str, int]:
     """The figures of the producer's look; one that dies meanwhile is asked again when it is back.
 
-    To ask twice is safe: what the first look took in, the second finds taken.
+    To ask twice is safe: what the first look took in, the second finds taken, and what was decided
+    and done the second time finds done.
     """
     from headrace.cli.ask_producer import ProducerGoneError, ask_producer, producer_url
 
@@ -50,7 +60,11 @@ def _ask(project: Project, source: str | None, progress: PassProgress) -> dict[s
         if url is not None:
             try:
                 return ask_producer(
-                    url, source, on_progress=progress.produced, on_notice=progress.notice
+                    url,
+                    source,
+                    decision=decision,
+                    on_progress=progress.produced,
+                    on_notice=progress.notice,
                 )
             except ProducerGoneError as error:
                 times_gone += 1

@@ -176,7 +176,8 @@ def _compare_deliveries(duck: Connection) -> Iterator[str]:
         ORDER BY delivery_id""").fetchall()  # noqa: S608
     for delivery, label, state, records, is_expected, rows, numbers, first, last, misnamed in found:
         if not is_expected:
-            yield f"delivery {label}: {rows} records in bronze, though it is {state}"
+            remedy = f": run `headrace revoke {delivery}`" if state == "revoked" else ""
+            yield f"delivery {label}: {rows} records in bronze, though it is {state}{remedy}"
             continue
         if rows > numbers:
             yield f"delivery {label}: {rows - numbers} records are in bronze more than once"

@@ -1,8 +1,9 @@
 """Where a running producer is asked, over HTTP, to look at its sources now: `POST /produce`.
 
-The question is `{"source": NAME or null, "until_landed": true}`. The answer is one JSON object a
-line: `progress` while it goes on, `notice` for what a person should know, `done` with the figures
-or `error` at its end.
+The question is `{"source": NAME or null, "until_landed": true}`; with `"decision": {"action":
+"revoke", "delivery_ids": [ID], "erase": false}` that is carried out instead. The answer is one JSON
+object a line: `progress` while it goes on, `notice` for what a person should know, `done` with the
+figures or `error` at its end.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from headrace.errors import HeadraceError
+from headrace.producers.decisions import Decision
 from headrace.producers.outcome import ProduceProgress, ProduceSummary
 from headrace.producers.producer import Producer, chosen_sources
 from headrace.role_http import Health
@@ -31,7 +33,7 @@ log = structlog.get_logger("produce")
 NDJSON: Final = "application/x-ndjson"
 # Whoever waits hears from us at least so often, and so notices when there is nobody any more.
 HEARTBEAT_SECONDS: Final = 5.0
-_LONGEST_QUESTION_BYTES: Final = 10_000
+_LONGEST_QUESTION_BYTES: Final = 10_000_000
 
 
 class ProducerStoppedError(HeadraceError):
@@ -43,6 +45,7 @@ class _Question(BaseModel):
 
     source: str | None = None
     until_landed: bool = True
+    decision: Decision | None = None
 
 
 class AskDesk:
@@ -144,7 +147,10 @@ async def _answer(
 
     try:
         summary = await producer.take_round(
-            question.source, progress, wait_until_landed=question.until_landed
+            question.source,
+            progress,
+            wait_until_landed=question.until_landed,
+            decision=question.decision,
         )
         for line in _summed_up(summary):
             say(line)

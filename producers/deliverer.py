@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -41,7 +41,8 @@ class Deliverer:
     """Publishes deliveries of one project, over whichever link it is given.
 
     `on_acknowledged(row, sent, newly)` is called in the event loop, where `newly` counts
-    the records of this acknowledgement.
+    the records of this acknowledgement. `make_room(row)` returns when nothing in the lake stands
+    in the place of what is about to be published.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class Deliverer:
         ledger: Ledger,
         spool: Spool,
         on_acknowledged: Callable[[DeliveryRow, Sent, int], None],
+        make_room: Callable[[DeliveryRow], Awaitable[None]],
     ) -> None:
         self._config = config
         self._ledger = ledger
         self._spool = spool
         self._on_acknowledged = on_acknowledged
+        self._make_room = make_room
         # Deliveries take turns on a topic's partitions, beginning anywhere.
         self._turn = count(time.time_ns())
 
@@ -102,6 +105,8 @@ class Deliverer:
         reading = await asyncio.to_thread(detect, payload, row.name, source, stream)
         partitions = await link.partition_count(self._config.topic(row.stream))
         frozen = FrozenReading(reading.to_json(), next(self._turn) % partitions)
+        # Not before it is known that it can be read, nor after a record of it can be on the topic.
+        await self._make_room(row)
 
         def make_durable() -> DeliveryRow:
             self._spool.freeze(row.source, row.delivery_id, frozen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.ledger import Receipt
@@ -28,3 +28,6 @@ class Follower:
 
     def published_again(self, row: DeliveryRow) -> None:
         """Bronze does not hold all of it, and would not: it is put on the topic once more."""
+
+    def withdrawn(self, delivery_ids: Collection[str]) -> None:
+        """These are to be taken back out: nothing more comes of them."""

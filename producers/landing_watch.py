@@ -87,6 +87,16 @@ class LandingWatch:
             self._hurry.set()
         self._moved_at = now
 
+    async def drop(self, delivery_ids: Collection[str]) -> None:
+        """Follow these no more; nothing of them is noted as landed when this has returned."""
+        async with self._looking:
+            for delivery_id in delivery_ids:
+                row = self._rows.pop(delivery_id, None)
+                if row is not None:
+                    self._pausing.pop(delivery_id, None)
+                    self._topic.forget(delivery_id)
+                    self._bronze_of(row.stream).forget(delivery_id)
+
     async def look_thoroughly(self) -> None:
         """Return when bronze and the topic have been asked for all deliveries that wait now."""
         if not self._rows:

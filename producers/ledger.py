@@ -346,12 +346,16 @@ class Ledger(LedgerConnection):
                 [(to_micros(now), delivery_id) for delivery_id in delivery_ids],
             )
 
-    def replaced(self) -> list[DeliveryRow]:
-        """The deliveries that another one replaces and that are not revoked yet."""
-        return self._select(
-            "state NOT IN ('revoked', 'duplicate')"
-            " AND delivery_id IN (SELECT replaces FROM deliveries)"
+    def taken_again_as(self, row: DeliveryRow) -> str | None:
+        """The delivery that stands for a revoked one now: that replaces it or has its content."""
+        live = in_states((*ACCEPTED_STATES, DeliveryState.REJECTED))
+        rows = self._read(
+            "SELECT delivery_id FROM deliveries WHERE source = ? AND delivery_id > ?"  # noqa: S608
+            f" AND (replaces = ? OR content_hash = ?) AND state IN {live}"
+            " ORDER BY delivery_id DESC LIMIT 1",
+            (row.source, row.delivery_id, row.delivery_id, row.content_hash),
         )
+        return str(rows[0][0]) if rows else None
 
     def revoked_like(self, source: str, content_hash: str) -> str | None:
         """The revoked delivery of this content, where it was not accepted again since."""
@@ -368,11 +372,12 @@ class Ledger(LedgerConnection):
 
     # --- expiring
 
-    def expirable(self, landed_before: datetime) -> list[DeliveryRow]:
-        """Landed deliveries whose bytes need not be kept any longer."""
+    def expirable(self, before: datetime) -> list[DeliveryRow]:
+        """Deliveries landed or taken out before then: their bytes need not be kept any longer."""
         return self._select(
-            "state = 'landed' AND landed_at < ? AND expired_at IS NULL",
-            (to_micros(landed_before),),
+            "(state = 'landed' AND landed_at < ? OR state = 'revoked' AND taken_out_at < ?)"
+            " AND expired_at IS NULL",
+            (to_micros(before), to_micros(before)),
         )
 
     def expire(self, delivery_ids: Iterable[str], now: datetime) -> None:
@@ -387,10 +392,15 @@ class Ledger(LedgerConnection):
 
     def delivery(self, delivery_id: str) -> DeliveryRow:
         """One delivery; raises `LedgerError` where there is none of that id."""
-        rows = self._select("delivery_id = ?", (delivery_id,))
-        if not rows:
+        row = self.find(delivery_id)
+        if row is None:
             raise LedgerError(f"no delivery {delivery_id} in the ledger {self.path}")
-        return rows[0]
+        return row
+
+    def find(self, delivery_id: str) -> DeliveryRow | None:
+        """One delivery; None where there is none of that id."""
+        rows = self._select("delivery_id = ?", (delivery_id,))
+        return rows[0] if rows else None
 
     def deliveries(
         self, states: Sequence[DeliveryState], source: str | None = None

@@ -7,7 +7,7 @@ published again. It runs as long as the producer does; what it holds is what is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -37,14 +37,21 @@ class Pipeline:
     """Publishes and follows the deliveries it is given. Its methods belong to the event loop."""
 
     def __init__(
-        self, config: Config, ledger: Ledger, spool: Spool, session: BrokerSession
+        self,
+        config: Config,
+        ledger: Ledger,
+        spool: Spool,
+        session: BrokerSession,
+        make_room: Callable[[DeliveryRow], Awaitable[None]],
     ) -> None:
         self._ledger = ledger
         self._session = session
-        self._deliverer = Deliverer(config, ledger, spool, self._acknowledged)
+        self._deliverer = Deliverer(config, ledger, spool, self._acknowledged, make_room)
         self.landing = LandingWatch(config, ledger, session, self._landed, self._publish_again)
         self._queue: asyncio.Queue[DeliveryRow] = asyncio.Queue()
         self._unpublished: set[str] = set()
+        self._withdrawn: set[str] = set()
+        self._at_work: dict[str, asyncio.Task[DeliveryRow]] = {}
         self._unflushed: dict[str, Acknowledgement] = {}
         self._to_flush = asyncio.Event()
         self._followers: list[Follower] = []
@@ -78,7 +85,7 @@ class Pipeline:
         already goes on as it is.
         """
         row = self._ledger.delivery(delivery_id)
-        if row.state not in OUTSTANDING_STATES:
+        if row.state not in OUTSTANDING_STATES or delivery_id in self._withdrawn:
             return None
         if delivery_id not in self._unpublished and delivery_id not in self.landing.waiting:
             if row.state is DeliveryState.PUBLISHED:
@@ -86,6 +93,33 @@ class Pipeline:
             else:
                 self._enqueue(row)
         return row
+
+    async def withdraw(self, delivery_ids: Collection[str]) -> None:
+        """Let go of these for good: none is published or followed when this has returned.
+
+        What the broker was just being sent may still go on a topic.
+        """
+        self._withdrawn.update(delivery_ids)
+        at_work = [self._at_work[id_] for id_ in delivery_ids if id_ in self._at_work]
+        for task in at_work:
+            task.cancel()
+        if at_work:
+            await asyncio.wait(at_work)
+        await self.landing.drop(delivery_ids)
+        for delivery_id in delivery_ids:
+            self._unpublished.discard(delivery_id)
+            self._unflushed.pop(delivery_id, None)
+        for follower in self._followers:
+            follower.withdrawn(delivery_ids)
+
+    async def publish_again(self, delivery_id: str) -> None:
+        """Publish a delivery that is published or landed once more, from its first record."""
+        await self.landing.drop((delivery_id,))
+        await asyncio.to_thread(self._ledger.republish, delivery_id)
+        row = self.add(delivery_id)
+        if row is not None:
+            for follower in self._followers:
+                follower.published_again(row)
 
     async def flush(self) -> None:
         """Tell the ledger what the broker has acknowledged."""
@@ -100,18 +134,34 @@ class Pipeline:
     async def _work(self) -> None:
         while True:
             row = await self._queue.get()
+            if row.delivery_id in self._withdrawn:
+                continue
             with structlog.contextvars.bound_contextvars(
                 delivery_id=row.delivery_id, source=row.source
             ):
-                row = await self._delivered_or_postponed(row)
-            self._unpublished.discard(row.delivery_id)
-            if row.state is DeliveryState.REJECTED or row.reason is not None:
+                done = await self._unless_withdrawn(row)
+            if done is None:
+                continue
+            self._unpublished.discard(done.delivery_id)
+            if done.state is DeliveryState.REJECTED or done.reason is not None:
                 for follower in self._followers:
-                    follower.set_aside(row)
+                    follower.set_aside(done)
             else:
-                self.landing.add(row)
+                self.landing.add(done)
                 for follower in self._followers:
-                    follower.published(row)
+                    follower.published(done)
+
+    async def _unless_withdrawn(self, row: DeliveryRow) -> DeliveryRow | None:
+        task = asyncio.create_task(self._delivered_or_postponed(row))
+        self._at_work[row.delivery_id] = task
+        try:
+            await asyncio.wait((task,))
+        finally:
+            del self._at_work[row.delivery_id]
+            task.cancel()
+        if row.delivery_id in self._withdrawn:
+            return None
+        return task.result()
 
     async def _delivered_or_postponed(self, row: DeliveryRow) -> DeliveryRow:
         """One delivery that we cannot cope with must not keep the others from their way."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +15,10 @@ from headrace.config import Config, FileSource
 from headrace.errors import ConfigError
 from headrace.producers.broker_link import BrokerLink
 from headrace.producers.broker_session import BrokerSession
+from headrace.producers.decider import Decider
+from headrace.producers.decisions import Decision
 from headrace.producers.deliverer import clean_scratch
+from headrace.producers.delivery import DeliveryRow
 from headrace.producers.health import why_unwell
 from headrace.producers.intake import Intake
 from headrace.producers.ledger import Ledger
@@ -24,6 +27,7 @@ from headrace.producers.outcome import ProduceProgress, ProduceSummary
 from headrace.producers.pipeline import Pipeline
 from headrace.producers.reconcile import reconcile
 from headrace.producers.retries import Retries
+from headrace.producers.revoker import Revoker
 from headrace.producers.round import Round
 from headrace.producers.setbacks import unland
 from headrace.producers.spool import Spool
@@ -63,11 +67,18 @@ class Producer:
         self._ledger = ledger
         self._spool = spool
         self.session = session
-        self.pipeline = Pipeline(config, ledger, spool, session)
+        self.pipeline = Pipeline(config, ledger, spool, session, self._make_room)
+        self.revoker = Revoker(config, ledger, spool, self.pipeline.withdraw)
         self._retries = Retries(ledger, spool)
         intake = Intake(config.root, ledger, spool, lambda: datetime.now(UTC))
         self.taking = Taking(intake, self.pipeline, config.settings.sources)
+        self._decider = Decider(
+            config, ledger, spool, intake, self.pipeline, self.revoker, self._retries
+        )
         self.counts = LedgerCounts(ledger, config.settings.sources)
+
+    async def _make_room(self, row: DeliveryRow) -> None:
+        await self.revoker.make_room(row)
 
     @property
     def watched(self) -> dict[str, FileSource]:
@@ -97,10 +108,15 @@ class Producer:
         return repeating
 
     async def look_for_setbacks(self) -> int:
-        """See whether the lake has lost what landed in it; how many deliveries that were."""
-        return await self.pipeline.landing.apart_from_looks(
+        """See whether the lake has lost what landed in it; how many deliveries that were.
+
+        What was revoked is taken out again of a lake that may have got it back.
+        """
+        lost = await self.pipeline.landing.apart_from_looks(
             partial(unland, self.config, self._ledger)
         )
+        await self.revoker.finish()
+        return lost
 
     async def go_on(self) -> None:
         """See to every delivery of the ledger that is on its way and stands still."""
@@ -125,27 +141,36 @@ class Producer:
         progress: Callable[[ProduceProgress], None],
         *,
         wait_until_landed: bool,
+        decision: Decision | None = None,
     ) -> ProduceSummary:
         """Take in and publish what is there, of one source or of all.
 
-        What is on its way already is waited for with it. Raises `ConfigError` for a source that
-        there is not, and what reading and writing spool, ledger and lake raises.
+        What is on its way already is waited for with it. With a `decision` no source is looked at:
+        that is carried out, and what comes of it is waited for. Raises `ConfigError` for a source
+        that there is not, `UsageError` for what cannot be decided, and what reading and writing
+        spool, ledger and lake raises.
         """
         began = time.monotonic()
+        look_at = chosen_sources(self.config, source) if decision is None else {}
         this_round = Round(
             self.config,
             self._ledger,
             self.pipeline,
             self.taking,
-            chosen_sources(self.config, source),
+            look_at,
             progress,
         )
         await self.look_for_setbacks()
-        await this_round.until_done(
-            partial(outstanding, self.config, self._ledger, source),
-            wait_until_landed=wait_until_landed,
-        )
+        if decision is None:
+            on_their_way = partial(outstanding, self.config, self._ledger, source)
+        else:
+            ids = await self._decider.carry_out(decision)
+            on_their_way = partial(self._rows, ids)
+        await this_round.until_done(on_their_way, wait_until_landed=wait_until_landed)
         return await asyncio.to_thread(this_round.summary, time.monotonic() - began)
+
+    def _rows(self, ids: Sequence[str]) -> list[DeliveryRow]:
+        return [self._ledger.delivery(delivery_id) for delivery_id in ids]
 
 
 @asynccontextmanager
@@ -175,6 +200,7 @@ async def producer_at_work(
         try:
             await session.open()
             producer = Producer(config, ledger, spool, session)
+            await producer.revoker.finish()
             show_zeros(config)
             try:
                 with producer.pipeline.followed_by(Measures()):

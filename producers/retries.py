@@ -50,13 +50,13 @@ class Retries:
                 continue
             if self._ledger.was_accepted_since(row):
                 continue
-            if self.retry(row, source.stream):
+            if self.retry(row, source.stream, "the config changed"):
                 retried.append(row.delivery_id)
             else:
                 repeating += 1
         return retried, repeating
 
-    def retry(self, row: DeliveryRow, stream: str) -> bool:
+    def retry(self, row: DeliveryRow, stream: str, why: str) -> bool:
         """Put a rejected delivery back to `received`; False where it repeats one accepted since."""
         accepted = self._ledger.accepted_like(row.source, row.name, row.content_hash)
         original = original_of(row.name, row.content_hash, accepted)
@@ -66,5 +66,5 @@ class Retries:
             self._spool.remove(row.source, row.delivery_id)
             return False
         self._ledger.retry(row.delivery_id, stream)
-        log.info("delivery_retried", delivery_id=row.delivery_id, reason="the config changed")
+        log.info("delivery_retried", delivery_id=row.delivery_id, reason=why)
         return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -160,10 +160,20 @@ class Round(Follower):
             self._unpublished.add(row.delivery_id)
             self._done -= 1
 
+    def withdrawn(self, delivery_ids: Collection[str]) -> None:
+        """Not to be waited for."""
+        for delivery_id in delivery_ids:
+            self._publishing_ended_for(delivery_id)
+            self._unlanded.discard(delivery_id)
+        self._changed.set()
+
     def _publishing_ended(self, row: DeliveryRow) -> bool:
-        if row.delivery_id not in self._unpublished:
+        return self._publishing_ended_for(row.delivery_id)
+
+    def _publishing_ended_for(self, delivery_id: str) -> bool:
+        if delivery_id not in self._unpublished:
             return False
-        self._unpublished.discard(row.delivery_id)
+        self._unpublished.discard(delivery_id)
         self._done += 1
         self._changed.set()
         return True

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from headrace.config import Config
+from headrace.producers.decisions import Decision
 from headrace.producers.outcome import ProduceProgress, ProduceSummary
 from headrace.producers.producer import producer_at_work
 
@@ -16,13 +17,14 @@ async def produce_once(
     bootstrap_servers: str,
     source: str | None = None,
     wait_until_landed: bool = False,
+    decision: Decision | None = None,
     progress: Callable[[ProduceProgress], None] = lambda _: None,
 ) -> ProduceSummary:
     """Take in and publish what is there, of one source or of all; then end.
 
     With `wait_until_landed` it ends when bronze holds all of it, which takes a running consumer:
-    without one it waits until it is cancelled. A delivery that cannot be read is recorded as
-    rejected while the others go on.
+    without one it waits until it is cancelled. With a `decision` that is carried out instead. A
+    delivery that cannot be read is recorded as rejected while the others go on.
 
     Raises `ProjectLockedError` where another producer is at work, `BrokerError` where the broker
     cannot be reached for half a minute, `ConfigError`, `LedgerError` and `LakeError`.
@@ -30,7 +32,9 @@ async def produce_once(
     async with producer_at_work(
         config, bootstrap_servers=bootstrap_servers, source=source
     ) as producer:
-        repeating = await producer.retry_rejected(source)
-        summary = await producer.take_round(source, progress, wait_until_landed=wait_until_landed)
+        repeating = 0 if decision is not None else await producer.retry_rejected(source)
+        summary = await producer.take_round(
+            source, progress, wait_until_landed=wait_until_landed, decision=decision
+        )
         await producer.expire()
         return replace(summary, duplicates=summary.duplicates + repeating)

@@ -298,8 +298,10 @@ class Spool:
         return (self._folder(source, delivery_id) / "held.json").exists()
 
     def revoke(self, source: str, delivery_id: str) -> None:
-        """Note, durably, that a delivery was taken back out."""
-        _store(self._folder(source, delivery_id) / "revoked.json", _Revoked(), durable=True)
+        """Note, durably, that a delivery was taken back out; nothing where it has no entry."""
+        folder = self._folder(source, delivery_id)
+        if folder.is_dir():
+            _store(folder / "revoked.json", _Revoked(), durable=True)
 
     def is_revoked(self, source: str, delivery_id: str) -> bool:
         """Whether a delivery was taken back out."""

@@ -11,19 +11,60 @@ from headrace.cli.options import json_option, project_option
 _STATES = ("received", "publishing", "published", "landed", "rejected", "duplicate", "revoked")
 
 
-@click.command(
+@click.group(
     name="deliveries",
+    invoke_without_command=True,
     epilog="Examples: headrace deliveries; headrace deliveries --state rejected --json",
 )
 @click.option("--state", type=click.Choice(_STATES), help="Only those that stand there.")
 @json_option
 @project_option
-def command(project: Path, state: str | None, as_json: bool) -> None:
+@click.pass_context
+def command(context: click.Context, project: Path, state: str | None, as_json: bool) -> None:
     """List what arrived, in order of arrival: its records, where it stands, and why not further.
 
     `landed` is in the lake; `duplicate` has the content of another delivery, which is named;
-    `rejected` could not be read, its reason says why.
+    `rejected` could not be read, its reason says why; `revoked` was taken back out.
     """
+    context.default_map = {"accept": {"project": project}, "retry": {"project": project}}
+    if context.invoked_subcommand is None:
+        _list(project, state, as_json=as_json)
+
+
+@command.command(name="accept", epilog="Example: headrace deliveries accept 20261121T0645")
+@click.argument("ids", metavar="DELIVERY...", nargs=-1, required=True)
+@json_option
+@project_option
+def accept(project: Path, ids: tuple[str, ...], as_json: bool) -> None:
+    """Take revoked deliveries again, from the spool: each as a new delivery, with a new id.
+
+    DELIVERY is an id from `headrace deliveries`, or the beginning of one. The revoked one stays
+    revoked.
+    """
+    from headrace.cli.decide import decide
+    from headrace.producers.decisions import Action
+
+    decide(project, Action.ACCEPT, ids, as_json=as_json)
+
+
+@command.command(name="retry", epilog="Example: headrace deliveries retry 20261121T0645")
+@click.argument("ids", metavar="DELIVERY...", nargs=-1, required=True)
+@json_option
+@project_option
+def retry(project: Path, ids: tuple[str, ...], as_json: bool) -> None:
+    """Try rejected deliveries again, from the spool.
+
+    DELIVERY is an id from `headrace deliveries`, or the beginning of one. A change of the source's
+    config does that by itself; this is for what has changed elsewhere. One that was rejected
+    halfway, with records published, is read anew as another delivery, which takes its place.
+    """
+    from headrace.cli.decide import decide
+    from headrace.producers.decisions import Action
+
+    decide(project, Action.RETRY, ids, as_json=as_json)
+
+
+def _list(project: Path, state: str | None, *, as_json: bool) -> None:
     from headrace.cli.output import count, print_json, print_table
     from headrace.config_file import load_config
     from headrace.producers.delivery import DeliveryState
@@ -44,6 +85,7 @@ def command(project: Path, state: str | None, as_json: bool) -> None:
                     "unreadable_records": row.unreadable_records,
                     "reason": row.reason,
                     "duplicate_of": row.duplicate_of,
+                    "replaces": row.replaces,
                     "received_at": row.received_at,
                     "landed_at": row.landed_at,
                     "size_bytes": row.size_bytes,

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,9 +19,19 @@ if TYPE_CHECKING:
     from headrace.cli.role import HttpPlace
     from headrace.config import Config
     from headrace.infra.role_process import RoleChannel
+    from headrace.producers.decisions import Decision
     from headrace.producers.outcome import ProduceSummary
 
 _END_SECONDS: Final = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What one round is to do."""
+
+    source: str | None
+    until_landed: bool
+    decision: Decision | None
 
 
 @click.command(
@@ -31,6 +41,9 @@ _END_SECONDS: Final = 8.0
 @click.option("--once", is_flag=True, help="One look at the sources, then end.")
 @click.option("--source", metavar="NAME", help="With --once: only this source.")
 @click.option("--until-landed", is_flag=True, help="With --once: end when bronze holds all of it.")
+@click.option("--decide", metavar="ACTION", hidden=True)
+@click.option("--delivery", "delivery_ids", multiple=True, hidden=True)
+@click.option("--erase", is_flag=True, hidden=True)
 @bootstrap_option
 @http_options
 @role_options
@@ -39,6 +52,9 @@ def command(
     once: bool,
     source: str | None,
     until_landed: bool,
+    decide: str | None,
+    delivery_ids: tuple[str, ...],
+    erase: bool,
     bootstrap_servers: str | None,
     http_port: int,
     http_host: str,
@@ -62,9 +78,12 @@ def command(
             place = HttpPlace(http_host, http_port, no_http)
             _stay(config, channel, bootstrap_servers, place, supervised=supervised)
             return
-        figures = _once(
-            config, channel, bootstrap_servers, source, until_landed, supervised=supervised
-        )
+        from headrace.producers.decisions import Action, Decision
+
+        # What the commands for deliveries have the producer of a pass do.
+        decision = None if decide is None else Decision(Action(decide), delivery_ids, erase)
+        task = _Task(source, until_landed, decision)
+        figures = _once(config, channel, bootstrap_servers, task, supervised=supervised)
     sys.exit(1 if figures["rejected"] or figures["failed"] else 0)
 
 
@@ -126,8 +145,7 @@ def _once(
     config: Config,
     channel: RoleChannel,
     bootstrap_servers: str | None,
-    source: str | None,
-    until_landed: bool,
+    task: _Task,
     *,
     supervised: bool,
 ) -> dict[str, int]:
@@ -143,9 +161,15 @@ def _once(
     # One that is supervised was started by who knows that no other is at work.
     url = None if supervised else producer_url(config)
     if url is not None:
-        figures = ask_producer(url, source, until_landed=until_landed, on_notice=notice)
+        figures = ask_producer(
+            url,
+            task.source,
+            until_landed=task.until_landed,
+            decision=task.decision,
+            on_notice=notice,
+        )
     else:
-        summary = _work_once(config, channel, bootstrap_servers, source, until_landed)
+        summary = _work_once(config, channel, bootstrap_servers, task)
         for text in summary.notices():
             notice(text)
         figures = summary.figures()
@@ -163,8 +187,7 @@ def _work_once(
     config: Config,
     channel: RoleChannel,
     bootstrap_servers: str | None,
-    source: str | None,
-    until_landed: bool,
+    task: _Task,
 ) -> ProduceSummary:
     from headrace.cli.role import bootstrap_of
     from headrace.producers.service import produce_once
@@ -172,16 +195,17 @@ def _work_once(
     address = bootstrap_of(config, bootstrap_servers)
 
     async def produce() -> ProduceSummary:
-        task = asyncio.current_task()
-        assert task is not None
+        current = asyncio.current_task()
+        assert current is not None
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
+            loop.add_signal_handler(number, current.cancel)
         return await produce_once(
             config,
             bootstrap_servers=address,
-            source=source,
-            wait_until_landed=until_landed,
+            source=task.source,
+            wait_until_landed=task.until_landed,
+            decision=task.decision,
             progress=lambda progress: channel.say("progress", **asdict(progress)),
         )
 

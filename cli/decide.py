@@ -1,0 +1,87 @@
+"""What the commands for single deliveries share: named, checked, carried out, told of."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from headrace.cli.project import Project
+    from headrace.producers.decisions import Action
+    from headrace.producers.delivery import DeliveryRow
+
+
+def decide(
+    project: Path, action: Action, ids: Sequence[str], *, erase: bool = False, as_json: bool = False
+) -> None:
+    """Have it done to the deliveries of these ids, through to gold, and end the command.
+
+    What cannot be done is refused before anything starts: exit code 2.
+    """
+    from headrace.cli.one_pass import run_one_pass
+    from headrace.cli.output import print_json
+    from headrace.cli.progress import pass_progress
+    from headrace.cli.project import open_project
+    from headrace.cli.run_report import print_report, report_document
+    from headrace.producers.decisions import Decision, check, named
+    from headrace.producers.ledger import list_deliveries
+
+    opened = open_project(project, stop_in_order=True)
+    rows = named(list_deliveries(opened.config.paths.ledger), ids)
+    for row in rows:
+        check(action, row)
+    decision = Decision(action, tuple(row.delivery_id for row in rows), erase)
+    with pass_progress() as progress:
+        report = run_one_pass(opened, decision=decision, progress=progress)
+        if erase:
+            _erase(opened, rows)
+    after = {row.delivery_id: row for row in list_deliveries(opened.config.paths.ledger)}
+    if as_json:
+        document = report_document(report)
+        document["decided"] = [
+            {
+                "delivery_id": row.delivery_id,
+                "name": row.name,
+                "state": after[row.delivery_id].state,
+            }
+            for row in rows
+        ]
+        print_json(document)
+    else:
+        for row in rows:
+            again = _taken_again_as(row, after)
+            click.echo(
+                f"{row.name} ({row.delivery_id}): {after[row.delivery_id].state}"
+                + ("" if again is None else f"; taken again as {again}")
+            )
+        print_report(opened, report)
+    sys.exit(report.exit_code)
+
+
+def _taken_again_as(row: DeliveryRow, rows: Mapping[str, DeliveryRow]) -> str | None:
+    """The delivery that stands for a revoked one."""
+    again = [
+        other.delivery_id
+        for other in rows.values()
+        if other.delivery_id > row.delivery_id
+        and other.source == row.source
+        and row.delivery_id != other.duplicate_of
+        and other.state not in ("duplicate", "revoked")
+        and (other.replaces == row.delivery_id or other.content_hash == row.content_hash)
+    ]
+    return max(again, default=None) if rows[row.delivery_id].state == "revoked" else None
+
+
+def _erase(project: Project, rows: Sequence[DeliveryRow]) -> None:
+    from headrace.lakehouse.delta import Layer
+    from headrace.lakehouse.revocations import erase
+
+    tables: list[tuple[Layer, str]] = []
+    for stream in sorted({row.stream for row in rows}):
+        tables += [("bronze", stream), ("silver", stream)]
+    tables += [("gold", model.name) for model in project.catalog.models]
+    erase(project.lake, tables)

@@ -1,0 +1,124 @@
+"""Carries out what a person decided about deliveries; each step may be killed and done again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from headrace.config import Config
+from headrace.errors import UsageError
+from headrace.producers.decisions import Action, Decision, check, named
+from headrace.producers.delivery import NEVER_RETRIED, DeliveryRow, DeliveryState
+from headrace.producers.intake import Intake
+from headrace.producers.ledger import Ledger
+from headrace.producers.pipeline import Pipeline
+from headrace.producers.retries import Retries
+from headrace.producers.revoker import Revoker
+from headrace.producers.spool import Spool
+
+
+class Decider:
+    """Decides for one producer. Its methods belong to the event loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        spool: Spool,
+        intake: Intake,
+        pipeline: Pipeline,
+        revoker: Revoker,
+        retries: Retries,
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._spool = spool
+        self._intake = intake
+        self._pipeline = pipeline
+        self._revoker = revoker
+        self._retries = retries
+        self._deciding = asyncio.Lock()
+
+    async def carry_out(self, decision: Decision) -> list[str]:
+        """Do it; returns the deliveries whose landing is to be waited for.
+
+        Raises `UsageError` where one of them does not allow it: then nothing was done.
+        """
+        async with self._deciding:
+            rows = await asyncio.to_thread(self._judge, decision)
+            if decision.action is Action.REVOKE:
+                await self._revoker.revoke(rows)
+                if decision.erase:
+                    await asyncio.to_thread(self._expire, rows)
+                return []
+            if decision.action is Action.REPUBLISH:
+                return [await self._republish(row) for row in rows]
+            return [
+                id_
+                for row in rows
+                if (id_ := await asyncio.to_thread(self._again, decision.action, row)) is not None
+            ]
+
+    def _judge(self, decision: Decision) -> list[DeliveryRow]:
+        rows = named(
+            [row for id_ in decision.delivery_ids if (row := self._ledger.find(id_)) is not None],
+            decision.delivery_ids,
+        )
+        for row in rows:
+            check(decision.action, row)
+        if decision.action is not Action.REVOKE:
+            for row in rows:
+                if decision.action is not Action.REPUBLISH:
+                    self._source_of(row)
+                self._check_bytes(row)
+        return rows
+
+    def _check_bytes(self, row: DeliveryRow) -> None:
+        origin = self._config.root / row.path
+        if self._spool.payload(row.source, row.delivery_id).is_file() or self._spool.recover(
+            row.source, row.delivery_id, origin, row.content_hash
+        ):
+            return
+        raise UsageError(
+            f"the bytes of delivery {row.delivery_id} ({row.name}) are not in the spool any more,"
+            f" and {origin} is gone or has changed",
+            remedy="put the file back as it was, then try again; [spool] keep says how long bytes"
+            " are kept",
+        )
+
+    def _source_of(self, row: DeliveryRow) -> str:
+        """The stream that its source feeds now."""
+        source = self._config.settings.sources.get(row.source)
+        if source is None:
+            raise UsageError(
+                f"the source {row.source!r} of delivery {row.delivery_id} ({row.name}) is not in"
+                " headrace.toml any more, so nobody can say how it is to be read",
+                remedy=f"put [sources.{row.source}] back",
+            )
+        return source.stream
+
+    async def _republish(self, row: DeliveryRow) -> str:
+        if row.state in (DeliveryState.PUBLISHED, DeliveryState.LANDED):
+            await self._pipeline.publish_again(row.delivery_id)
+        return row.delivery_id
+
+    def _again(self, action: Action, row: DeliveryRow) -> str | None:
+        """Have its bytes read again; the delivery that comes of it, None where it repeats one."""
+        if row.state is DeliveryState.REVOKED:
+            standing = self._ledger.taken_again_as(row)
+            if standing is not None:  # as it was killed before it could say so
+                return standing
+        stream = self._source_of(row)
+        halfway = row.config_fingerprint == NEVER_RETRIED
+        if action is Action.RETRY and not halfway:
+            again = self._retries.retry(row, stream, "it was asked for")
+            return row.delivery_id if again else None
+        # What is in the lake of the one before it goes when this one is about to be published.
+        replacing = row.state is not DeliveryState.REVOKED
+        return self._intake.take_again(row, stream, replacing=replacing).identity.delivery_id
+
+    def _expire(self, rows: Sequence[DeliveryRow]) -> None:
+        for row in rows:
+            self._spool.expire(row.source, row.delivery_id)
+        self._ledger.expire([row.delivery_id for row in rows], datetime.now(UTC))

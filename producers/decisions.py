@@ -1,0 +1,117 @@
+"""What a person decides about deliveries: revoke, republish, read anew, accept, retry.
+
+Whether a decision can be carried out is said here, from the ledger's rows alone, so that the
+command line can refuse before anything starts; the producer asks again, as rows move on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from headrace.errors import UsageError
+from headrace.producers.delivery import DeliveryRow, DeliveryState
+
+
+class Action(StrEnum):
+    """What is to become of deliveries."""
+
+    REVOKE = "revoke"
+    """Its records are taken back out of the lake, for good."""
+    REPUBLISH = "republish"
+    """Its records go on the topic again, under the same ids."""
+    REREAD = "reread"
+    """Its bytes are read by the config as it is now: a new delivery, in its place."""
+    ACCEPT = "accept"
+    """A revoked one's bytes are taken again, as a new delivery."""
+    RETRY = "retry"
+    """A rejected one is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One action for some deliveries. `erase`: their bytes are not kept either."""
+
+    action: Action
+    delivery_ids: tuple[str, ...]
+    erase: bool = False
+
+
+_ON_ITS_WAY: Final = (
+    DeliveryState.RECEIVED,
+    DeliveryState.PUBLISHING,
+    DeliveryState.PUBLISHED,
+    DeliveryState.LANDED,
+)
+_ALLOWED: Final = {
+    # What was revoked may be revoked again: it was killed on the way, maybe.
+    Action.REVOKE: (*_ON_ITS_WAY, DeliveryState.REJECTED, DeliveryState.REVOKED),
+    Action.REPUBLISH: _ON_ITS_WAY,
+    Action.REREAD: (*_ON_ITS_WAY, DeliveryState.REVOKED),
+    Action.ACCEPT: (DeliveryState.REVOKED,),
+    Action.RETRY: (DeliveryState.REJECTED,),
+}
+_INSTEAD: Final = {
+    DeliveryState.REJECTED: "`headrace deliveries retry {id}` tries it again",
+    DeliveryState.REVOKED: "`headrace deliveries accept {id}` takes it again",
+    DeliveryState.DUPLICATE: "its records came with delivery {original}: name that one",
+}
+_OF_THE_REST: Final = {
+    Action.ACCEPT: "only what was revoked can be accepted again",
+    Action.RETRY: "only what was rejected can be tried again; `headrace republish {id} --reread`"
+    " reads it anew",
+}
+
+
+def check(action: Action, row: DeliveryRow) -> None:
+    """Raise `UsageError` where this cannot be done to a delivery that stands as `row` says."""
+    if row.state in _ALLOWED[action]:
+        return
+    remedy = _INSTEAD.get(row.state) or _OF_THE_REST[action]
+    raise UsageError(
+        f"delivery {row.delivery_id} ({row.name}) is {row.state}: it cannot be {_DONE[action]}",
+        remedy=remedy.format(id=row.delivery_id, original=row.duplicate_of),
+    )
+
+
+_DONE: Final = {
+    Action.REVOKE: "revoked",
+    Action.REPUBLISH: "published again",
+    Action.REREAD: "read anew",
+    Action.ACCEPT: "accepted again",
+    Action.RETRY: "tried again",
+}
+
+
+def named(rows: Sequence[DeliveryRow], ids: Iterable[str]) -> list[DeliveryRow]:
+    """The deliveries a person means by these ids, or by beginnings that only one id has.
+
+    Raises `UsageError` where there is none, or more than one.
+    """
+    by_id = {row.delivery_id: row for row in rows}
+    chosen: dict[str, DeliveryRow] = {}
+    for wanted in ids:
+        row = by_id.get(wanted)
+        if row is None:
+            found = [row for row in rows if wanted and row.delivery_id.startswith(wanted)]
+            if len(found) != 1:
+                raise _not_named(wanted, found)
+            row = found[0]
+        chosen[row.delivery_id] = row
+    return list(chosen.values())
+
+
+def _not_named(wanted: str, found: Sequence[DeliveryRow]) -> UsageError:
+    if not found:
+        return UsageError(
+            f"there is no delivery {wanted!r} in the ledger",
+            remedy="`headrace deliveries` lists them with their ids",
+        )
+    listed = ", ".join(f"{row.delivery_id} ({row.name})" for row in found[:3])
+    more = ", ..." if len(found) > 3 else ""
+    return UsageError(
+        f"{wanted!r} is the beginning of {len(found)} deliveries: {listed}{more}",
+        remedy="give more of the id",
+    )
