@@ -1,0 +1,341 @@
+"""What can be done to a project: each kind does it, and undoes what would not heal by itself."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+
+from faults.fault_project import FaultProject
+from faults.source_files import SOURCES
+
+# The group takes a member for dead after 6 s of silence: frozen for longer, it is a zombie.
+_PAST_THE_SESSION_SECONDS = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One kind of fault. `weight`: how often, against the others. `kills`: whether it is a kill."""
+
+    name: str
+    weight: float
+    strike: Callable[[FaultProject, random.Random], None]
+    applies: Callable[[FaultProject], bool] = lambda _: True
+    kills: bool = False
+
+
+def _embedded(project: FaultProject) -> bool:
+    return project.combo.broker == "embedded"
+
+
+def _on_kafka(project: FaultProject) -> bool:
+    return project.combo.broker == "kafka"
+
+
+def _on_s3(project: FaultProject) -> bool:
+    return project.combo.store == "s3"
+
+
+# --- roles
+
+
+def _kill(role: str) -> Callable[[FaultProject, random.Random], None]:
+    def strike(project: FaultProject, dice: random.Random) -> None:
+        names = [s.name for s in project.consumers] if role == "consume" else [role]
+        project.kill(dice.choice(names))
+
+    return strike
+
+
+def _kill_all(project: FaultProject, _: random.Random) -> None:
+    for name in list(project.slots):
+        project.kill(name)
+
+
+def _kill_twice(project: FaultProject, dice: random.Random) -> None:
+    """Again while it is starting."""
+    name = dice.choice(list(project.slots))
+    project.kill(name)
+    project.pass_time(dice.uniform(0.1, 1.0))
+    project.kill(name)
+
+
+def _freeze_consumer(project: FaultProject, dice: random.Random) -> None:
+    """A zombie: it wakes when its topic partitions are long another's."""
+    slot = dice.choice(project.consumers)
+    if len(project.consumers) == 1:
+        project.add_consumer()
+    if slot.freeze():
+        for _ in range(4):
+            project.files.drop()
+            project.pass_time(_PAST_THE_SESSION_SECONDS / 4)
+        slot.thaw()
+
+
+def _freeze_other(project: FaultProject, dice: random.Random) -> None:
+    slot = project.slots[dice.choice(["produce", "refresh"])]
+    if slot.freeze():
+        project.pass_time(dice.uniform(0.5, 3.0))
+        slot.thaw()
+
+
+def _more_consumers(project: FaultProject, _: random.Random) -> None:
+    if len(project.consumers) < 3:
+        project.add_consumer()
+
+
+def _fewer_consumers(project: FaultProject, dice: random.Random) -> None:
+    if len(project.consumers) > 1:
+        dice.choice(project.consumers).stop()
+
+
+def _terminate(project: FaultProject, dice: random.Random) -> None:
+    """SIGTERM: an end in order, at any moment."""
+    slot = project.slots[dice.choice([n for n in project.slots if n != "refresh"])]
+    was_wanted = slot.wanted
+    slot.stop()
+    slot.wanted = was_wanted
+
+
+# --- network and store
+
+
+def _cut(project: FaultProject, dice: random.Random) -> None:
+    project.broker_proxy.cut(0.5, dice)
+
+
+def _part_from_broker(project: FaultProject, dice: random.Random) -> None:
+    project.broker_proxy.refuse()
+    project.pass_time(dice.uniform(0.5, 4.0))
+    project.broker_proxy.heal()
+
+
+def _hang_broker(project: FaultProject, dice: random.Random) -> None:
+    project.broker_proxy.hang()
+    project.pass_time(dice.uniform(0.5, 4.0))
+    project.broker_proxy.heal()
+
+
+def _slow_broker(project: FaultProject, dice: random.Random) -> None:
+    project.broker_proxy.delay(dice.uniform(0.01, 0.2))
+    project.pass_time(2.0)
+    project.broker_proxy.heal()
+
+
+def _store(
+    what: Callable[[FaultProject, random.Random], None], seconds: float
+) -> Callable[[FaultProject, random.Random], None]:
+    def strike(project: FaultProject, dice: random.Random) -> None:
+        what(project, dice)
+        for _ in range(3):
+            project.files.drop()
+            project.pass_time(seconds / 3)
+        assert project.store_proxy is not None
+        project.store_proxy.heal()
+
+    return strike
+
+
+def _fail_store(project: FaultProject, dice: random.Random) -> None:
+    assert project.store_proxy is not None
+    project.store_proxy.fail_requests(dice.randint(1, 30))
+
+
+def _hang_store(project: FaultProject, _: random.Random) -> None:
+    assert project.store_proxy is not None
+    project.store_proxy.hang()
+
+
+def _refuse_store(project: FaultProject, _: random.Random) -> None:
+    assert project.store_proxy is not None
+    project.store_proxy.refuse()
+
+
+def _lose_answers(project: FaultProject, dice: random.Random) -> None:
+    assert project.store_proxy is not None
+    project.store_proxy.lose_answers(dice.randint(1, 3))
+
+
+# --- what the broker holds
+
+
+def _wipe(project: FaultProject, _: random.Random) -> None:
+    with project.without("broker"):
+        project.wipe_broker()
+
+
+def _cut_tail(project: FaultProject, dice: random.Random) -> None:
+    """The last bytes of a log are gone: the disk never had them."""
+    with project.without("broker"):
+        logs = [p for p in (project.root / ".headrace" / "broker").rglob("*.log") if _size(p)]
+        if logs:
+            path = dice.choice(sorted(logs))
+            with path.open("rb+") as file:
+                file.truncate(dice.randint(0, path.stat().st_size))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _recreate_topic(project: FaultProject, dice: random.Random) -> None:
+    import asyncio
+
+    topic = f"soak.{dice.choice(sorted(set(SOURCES.values())))}"
+
+    async def recreate() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=f"127.0.0.1:{project.broker_proxy.port}")
+        try:
+            await admin.start()
+            await admin.delete_topics([topic])
+            await admin.create_topics([NewTopic(topic, 3, 1)])
+        except KafkaError:
+            pass  # the broker has just been killed: then it stands as it was
+        finally:
+            await admin.close()
+
+    asyncio.run(recreate())
+
+
+def _expire(project: FaultProject, dice: random.Random) -> None:
+    """Records are gone that nobody may have consumed."""
+    import asyncio
+
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka.admin import RecordsToDelete
+
+    topic = f"soak.{dice.choice(sorted(set(SOURCES.values())))}"
+    servers = f"127.0.0.1:{project.broker_proxy.port}"
+
+    async def expire() -> None:
+        consumer = AIOKafkaConsumer(bootstrap_servers=servers)
+        admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+        try:
+            await consumer.start()
+            await admin.start()
+            places = [TopicPartition(topic, partition) for partition in range(3)]
+            ends = await consumer.end_offsets(places)
+            await admin.delete_records(
+                {place: RecordsToDelete(before_offset=end) for place, end in ends.items() if end}
+            )
+        except KafkaError:
+            pass
+        finally:
+            await consumer.stop()
+            await admin.close()
+
+    with project.without(*(slot.name for slot in project.consumers)):
+        project.files.drop()
+        project.pass_time(1.0)
+        asyncio.run(expire())
+
+
+# --- ledger and config
+
+
+def _ledger_files(project: FaultProject) -> list[Path]:
+    return sorted((project.root / ".headrace").glob("ledger.db*"))
+
+
+def _lose_ledger(project: FaultProject, _: random.Random) -> None:
+    with project.without("produce"):
+        for path in _ledger_files(project):
+            path.unlink()
+
+
+def _older_ledger(project: FaultProject, dice: random.Random) -> None:
+    """A backup of the ledger is put back: what happened since, it does not know."""
+    backup = project.root.with_name(project.root.name + "-ledger-backup")
+    with project.without("produce"):
+        shutil.rmtree(backup, ignore_errors=True)
+        backup.mkdir()
+        for path in _ledger_files(project):
+            shutil.copy2(path, backup / path.name)
+    for _ in range(4):
+        project.files.drop()
+        project.pass_time(dice.uniform(0.2, 1.5))
+    with project.without("produce"):
+        for path in _ledger_files(project):
+            path.unlink()
+        for path in backup.iterdir():
+            shutil.copy2(path, project.root / ".headrace" / path.name)
+
+
+def _change_config(project: FaultProject, dice: random.Random) -> None:
+    name = dice.choice([slot.name for slot in project.consumers])
+    with project.without(name):
+        project.write_config(
+            batch_rows=dice.choice([1, 20, 500, 100_000]),
+            batch_age=dice.choice(["20ms", "100ms", "700ms"]),
+        )
+
+
+# --- what people decide
+
+
+def _decide(action: str) -> Callable[[FaultProject, random.Random], None]:
+    """Asked for, killed in the middle now and then, and asked for again until it is done."""
+
+    def strike(project: FaultProject, dice: random.Random) -> None:
+        rows = [row for row in project.deliveries() if row.state in _FOR[action]]
+        if action == "accept":
+            rows = [r for r in rows if (r.source, r.content_hash) in project.files.revoked]
+            rows = [max(rows, key=lambda row: row.delivery_id)] if rows else []
+        if not rows:
+            return
+        row = dice.choice(rows)
+        project.decide_until_done(action, row.delivery_id, dice)
+        if action == "revoke":
+            project.files.revoked.add((row.source, row.content_hash))
+        elif action == "accept":
+            project.files.revoked.discard((row.source, row.content_hash))
+
+    return strike
+
+
+_FOR: dict[str, Sequence[str]] = {
+    "revoke": ("received", "publishing", "published", "landed"),
+    "republish": ("publishing", "published", "landed"),
+    "reread": ("publishing", "published", "landed"),
+    "accept": ("revoked",),
+}
+
+
+FAULTS: Sequence[Fault] = (
+    Fault("kill producer", 20, _kill("produce"), kills=True),
+    Fault("kill consumer", 24, _kill("consume"), kills=True),
+    Fault("kill broker", 16, _kill("broker"), _embedded, kills=True),
+    Fault("kill broker (Kafka)", 2, _kill("broker"), _on_kafka, kills=True),
+    Fault("kill refresh", 10, _kill("refresh"), kills=True),
+    Fault("kill all", 3, _kill_all, kills=True),
+    Fault("kill while starting", 8, _kill_twice, kills=True),
+    Fault("freeze consumer", 2, _freeze_consumer),
+    Fault("freeze producer or refresh", 2, _freeze_other),
+    Fault("add consumer", 3, _more_consumers),
+    Fault("remove consumer", 2, _fewer_consumers),
+    Fault("SIGTERM", 3, _terminate),
+    Fault("cut connections to the broker", 3, _cut),
+    Fault("part from the broker", 1, _part_from_broker),
+    Fault("hang the broker", 1, _hang_broker),
+    Fault("slow the broker", 1, _slow_broker),
+    Fault("fail the store", 3, _store(_fail_store, 1.5), _on_s3),
+    Fault("hang the store", 1, _store(_hang_store, 3.0), _on_s3),
+    Fault("part from the store", 2, _store(_refuse_store, 1.5), _on_s3),
+    Fault("lose the store's answer", 4, _store(_lose_answers, 1.5), _on_s3),
+    Fault("wipe the broker", 1, _wipe, _embedded),
+    Fault("cut a log's tail", 1.5, _cut_tail, _embedded),
+    Fault("recreate a topic", 1.5, _recreate_topic),
+    Fault("expire records", 1, _expire, _on_kafka),
+    Fault("lose the ledger", 1.5, _lose_ledger),
+    Fault("put an older ledger back", 1, _older_ledger),
+    Fault("change the config", 2, _change_config),
+    Fault("revoke", 2, _decide("revoke")),
+    Fault("accept", 1.5, _decide("accept")),
+    Fault("republish", 1, _decide("republish")),
+    Fault("reread", 1.5, _decide("reread")),
+)

@@ -1,0 +1,445 @@
+"""A project whose roles run as processes of their own, and may be struck in any way.
+
+What it holds at the end is counted twice: by `headrace verify`, and from the sources' bytes and the
+tables' files, without headrace's code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from deltalake import DeltaTable, QueryBuilder
+from deltalake.exceptions import TableNotFoundError
+
+from faults.proxy import FaultyProxy
+from faults.role_slots import Slot
+from faults.source_files import SOURCES, SourceFiles
+from headrace.config_file import load_config
+from headrace.producers.delivery import DeliveryRow
+from headrace.producers.ledger import list_deliveries
+from parts.kafka import kafka_node
+from parts.processes import accepts_connections, free_port
+from parts.s3 import S3Server
+from support.cli_project import command, environment
+from support.produce_project import lasting_port
+from support.source_ids import Id, differences
+
+_CONFIG = """\
+[project]
+name = "soak"
+[lake]
+uri = {uri}
+{options}
+[broker]
+{bootstrap}
+topic_partitions = 3
+[consume]
+batch_rows = {batch_rows}
+batch_age = "{batch_age}"
+session_timeout = "6s"
+[produce]
+scan_every = "1s"
+"""
+_SOURCE = """
+[sources.{name}]
+kind = "files"
+path = "{name}"
+patterns = ["*.csv"]
+stream = "{stream}"
+settle = 0
+"""
+_CONTRACT = """\
+event_time = "when"
+[columns]
+id = { type = "varchar", required = true }
+when = { type = "timestamp", required = true }
+amount = "integer"
+note = "varchar"
+"""
+_GOLD = """\
+-- grain: day
+SELECT event_date, count(*) AS sales, sum(amount) AS amount FROM silver.sales GROUP BY event_date
+"""
+# Dagster takes seconds to start: what it calls is called here.
+_REFRESH = """\
+import sys, time
+from headrace import Project
+from headrace.errors import HeadraceError
+while True:
+    try:
+        Project(sys.argv[1]).refresh()
+    except HeadraceError as error:
+        print("refresh:", error, flush=True)
+    time.sleep(0.2)
+"""
+# The role, with clients sent to a proxy.
+_BROKER = """\
+import sys
+from pathlib import Path
+from headrace.config_file import load_config
+from headrace.infra.broker.service import run_broker
+from headrace.infra.broker.settings import BrokerSettings
+root, port, advertised = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+settings = BrokerSettings(advertised_port=advertised, default_partitions=3)
+run_broker(load_config(root).paths.broker, port=port, settings=settings)
+"""
+SETTLE_SECONDS = 180.0
+_TICK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Combo:
+    """A broker (`embedded` or `kafka`) and a store (`local` or `s3`)."""
+
+    broker: str
+    store: str
+
+    def __str__(self) -> str:
+        return f"{self.broker}+{self.store}"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found. `problems`: in words; none where all is well."""
+
+    records: int
+    lost: int
+    doubled: int
+    problems: tuple[str, ...] = ()
+
+
+class KafkaSlot:
+    """Apache Kafka for one project: it can be killed and is started again over its folder."""
+
+    def __init__(self, folder: Path, advertised_port: int) -> None:
+        self._folder = folder
+        self._advertised_port = advertised_port
+        self._stack = ExitStack()
+        self._node = self._stack.enter_context(kafka_node(folder, advertised_port=advertised_port))
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._node.port
+
+    def kill(self) -> bool:
+        """SIGKILL, then start it again over the same folder."""
+        os.kill(self._node.pid, 9)
+        self._stack.close()
+        self._node = self._stack.enter_context(
+            kafka_node(self._folder, advertised_port=self._advertised_port)
+        )
+        return True
+
+    def stop(self) -> None:
+        """End it."""
+        self._stack.close()
+
+
+class FaultProject:
+    """One project with its roles; `tend` has to be called again and again."""
+
+    def __init__(
+        self, root: Path, combo: Combo, files: SourceFiles, store: S3Server | None, bucket: str
+    ) -> None:
+        self.root = root
+        self.combo = combo
+        self.files = files
+        self.kills: Counter[str] = Counter()
+        self._stack = ExitStack()
+        self._batch_rows = 500
+        self._batch_age = "100ms"
+        self.store_proxy: FaultyProxy | None = None
+        if store is None:
+            self._uri, self._options = "./lake", {}
+        else:
+            port = int(store.endpoint.rpartition(":")[2])
+            self.store_proxy = self._stack.enter_context(FaultyProxy(port))
+            endpoint = f"http://127.0.0.1:{self.store_proxy.port}"
+            self._uri = f"s3://{bucket}/lake"
+            self._options = {
+                **store.storage_options,
+                "AWS_ENDPOINT_URL": endpoint,
+                "timeout": "4s",
+                "connect_timeout": "2s",
+            }
+            self._direct_options = store.storage_options
+        # Clients are sent to the proxy whatever address they came by.
+        self.kafka: KafkaSlot | None = None
+        if combo.broker == "kafka":
+            self.broker_proxy = self._stack.enter_context(FaultyProxy(0))
+            self.kafka = KafkaSlot(root.with_name(root.name + "-kafka"), self.broker_proxy.port)
+            self._stack.callback(self.kafka.stop)
+            self.broker_port = self.kafka.port
+        else:
+            self.broker_port = lasting_port()
+            self.broker_proxy = self._stack.enter_context(FaultyProxy(0))
+        self.broker_proxy.target_port = self.broker_port
+        self.write_config()
+        self.slots: dict[str, Slot] = {}
+        self.producer_port = free_port()
+        if combo.broker == "embedded":
+            words = [str(root), str(self.broker_port), str(self.broker_proxy.port)]
+            self._add("broker", [sys.executable, "-P", "-c", _BROKER, *words])
+        servers = ("--bootstrap-servers", f"127.0.0.1:{self.broker_proxy.port}")
+        self._servers = servers
+        self._add(
+            "produce",
+            command("produce", *self._project, *servers, "--http-port", str(self.producer_port)),
+        )
+        self.add_consumer()
+        self._add("refresh", [sys.executable, "-P", "-c", _REFRESH, str(root)])
+
+    @property
+    def _project(self) -> tuple[str, str]:
+        return "--project", str(self.root)
+
+    def write_config(self, *, batch_rows: int = 500, batch_age: str = "100ms") -> None:
+        """Write the config; roles read it when they start."""
+        options = "".join(f'{key} = "{value}"\n' for key, value in self._options.items())
+        bootstrap = ""
+        if self.combo.broker == "kafka":
+            bootstrap = f'bootstrap_servers = "127.0.0.1:{self.broker_proxy.port}"'
+        text = _CONFIG.format(
+            uri=json.dumps(self._uri),
+            options=f"[lake.options]\n{options}" if options else "",
+            bootstrap=bootstrap,
+            batch_rows=batch_rows,
+            batch_age=batch_age,
+        )
+        text += "".join(_SOURCE.format(name=n, stream=s) for n, s in SOURCES.items())
+        for path, content in {
+            "headrace.toml": text,
+            "streams/sales.toml": _CONTRACT,
+            "streams/orders.toml": _CONTRACT,
+            "gold/daily_sales.sql": _GOLD,
+        }.items():
+            file = self.root / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            draft = file.with_suffix(".draft")
+            draft.write_text(content)
+            draft.rename(file)
+
+    def _add(self, name: str, words: list[str]) -> Slot:
+        log = self.root.with_name(f"{self.root.name}-{name}.log")
+        slot = Slot(name, words, log, environment())
+        self.slots[name] = slot
+        return slot
+
+    # --- roles
+
+    @property
+    def consumers(self) -> list[Slot]:
+        """The consumers that should run."""
+        return [s for n, s in self.slots.items() if n.startswith("consume") and s.wanted]
+
+    def add_consumer(self) -> None:
+        """One more, or again."""
+        for number in range(1, 9):
+            name = f"consume-{number}"
+            if name not in self.slots:
+                words = command("consume", *self._project, *self._servers, "--no-http")
+                self._add(name, words)
+                return
+            if not self.slots[name].wanted:
+                self.slots[name].wanted = True
+                return
+
+    def kill(self, name: str) -> bool:
+        """SIGKILL a role by its name; counted where it ran."""
+        if name == "broker" and self.kafka is not None:
+            self.kafka.kill()
+            self.kills["broker (Kafka)"] += 1
+            return True
+        killed = self.slots[name].kill()
+        if killed:
+            self.kills[name.partition("-")[0]] += 1
+        return killed
+
+    def tend(self) -> None:
+        """Start what is dead."""
+        for slot in self.slots.values():
+            slot.tend()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the roles work for so long, starting again what ends."""
+        until = time.monotonic() + seconds
+        while True:
+            self.tend()
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(_TICK_SECONDS, left))
+
+    @contextmanager
+    def without(self, *names: str) -> Iterator[None]:
+        """Have these roles dead meanwhile."""
+        for name in names:
+            self.kill(name)
+            self.slots[name].wanted = False
+        try:
+            yield
+        finally:
+            for name in names:
+                self.slots[name].wanted = True
+
+    def stop(self) -> None:
+        """End everything."""
+        for slot in self.slots.values():
+            slot.stop()
+        self._stack.close()
+
+    # --- what a person asks of it
+
+    def deliveries(self) -> list[DeliveryRow]:
+        """The ledger's rows."""
+        return list_deliveries(load_config(self.root).paths.ledger)
+
+    def decide(self, action: str, delivery_id: str) -> str | None:
+        """Have the producer carry out a decision; None when it is done, else why not."""
+        question = {
+            "until_landed": False,
+            "decision": {"action": action, "delivery_ids": [delivery_id]},
+        }
+        try:
+            answer = httpx.post(
+                f"http://127.0.0.1:{self.producer_port}/produce",
+                json=question,
+                timeout=30,
+                trust_env=False,
+            )
+        except httpx.HTTPError as error:
+            return f"{type(error).__name__}: {error}"
+        last: dict[str, Any] = json.loads(answer.text.strip().splitlines()[-1])
+        return None if last.get("kind") == "done" else str(last.get("message") or last)
+
+    def decide_until_done(self, action: str, delivery_id: str, dice: random.Random) -> None:
+        """Ask until it is done; the producer is killed meanwhile, once or twice."""
+        asking = ThreadPoolExecutor(1)
+        deadline = time.monotonic() + SETTLE_SECONDS
+        try:
+            while True:
+                answer = asking.submit(self.decide, action, delivery_id)
+                if dice.random() < 0.5:
+                    self.pass_time(dice.uniform(0.0, 0.6))
+                    self.kill("produce")
+                while not answer.done():
+                    self.pass_time(_TICK_SECONDS)
+                said = answer.result()
+                if said is None:
+                    return
+                assert time.monotonic() < deadline, f"{action} {delivery_id}: {said}"
+                self.pass_time(0.2)
+        finally:
+            asking.shutdown()
+
+    # --- what is left
+
+    def settle(self) -> str | None:
+        """Let all heal and land; None when it has, else what is missing after the deadline."""
+        for slot in self.slots.values():
+            slot.thaw()
+        if not self.consumers:
+            self.add_consumer()
+        self.broker_proxy.heal()
+        if self.store_proxy is not None:
+            self.store_proxy.heal()
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            self.pass_time(0.5)
+            missing = self._unsettled()
+            if missing is None or time.monotonic() > deadline:
+                return missing
+
+    def _unsettled(self) -> str | None:
+        rows = self.deliveries()
+        known = {(row.source, row.name) for row in rows}
+        waiting = [r for r in rows if r.state in ("received", "publishing", "published")]
+        if len(known) < self.files.dropped:
+            return f"{self.files.dropped - len(known)} files are not taken"
+        if waiting:
+            return f"{len(waiting)} deliveries have not landed, such as {waiting[0]}"
+        expected = self.files.expected()
+        for layer, column in (("bronze", "event_id"), ("silver", "_event_id")):
+            found = self.ids(layer, column)
+            if found != expected:
+                lost, doubled = differences(expected, found)
+                return f"{layer}: {lost} lost, {doubled} doubled"
+        return None
+
+    def check(self) -> Checked:
+        """Settle, then count; `verify` has to say the same."""
+        unsettled = self.settle()
+        expected = self.files.expected()
+        lost = doubled = 0
+        problems = [] if unsettled is None else [unsettled]
+        for layer, column in (("bronze", "event_id"), ("silver", "_event_id")):
+            missing, more = differences(expected, self.ids(layer, column))
+            lost, doubled = max(lost, missing), max(doubled, more)
+        verified = self._verified()
+        if verified is not None:
+            problems.append(verified)
+        for slot in self.slots.values():
+            problems += [f"{slot.name}: {text}" for text in slot.tracebacks()]
+        return Checked(expected.total(), lost, doubled, tuple(problems))
+
+    def _verified(self) -> str | None:
+        """What `headrace verify` says; asked again, as gold may be behind for a moment."""
+        said = ""
+        for _ in range(20):
+            done = subprocess.run(
+                command("verify", *self._project),
+                capture_output=True,
+                text=True,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                timeout=120,
+            )
+            if done.returncode == 0:
+                return None
+            said = f"verify: exit code {done.returncode}: {done.stdout}{done.stderr}"
+            self.pass_time(0.5)
+        return said
+
+    def ids(self, layer: str, column: str) -> Counter[Id]:
+        """The ids in the tables of a layer, from their files."""
+        ids: Counter[Id] = Counter()
+        for stream in sorted(set(SOURCES.values())):
+            for text in self._column(layer, stream, column):
+                delivery, _, number = text.rpartition(":")
+                ids[delivery.rpartition("-")[2], int(number)] += 1
+        return ids
+
+    def _column(self, layer: str, stream: str, column: str) -> list[str]:
+        options: Mapping[str, str] | None = None
+        uri = str(self.root / "lake" / layer / stream)
+        if self.combo.store == "s3":
+            uri, options = f"{self._uri}/{layer}/{stream}", self._direct_options
+        try:
+            table = DeltaTable(uri, storage_options=dict(options) if options else None)
+        except TableNotFoundError:
+            return []
+        reader = QueryBuilder().register("t", table).execute(f'SELECT "{column}" AS id FROM t')
+        return [text for batch in reader for text in batch["id"].to_pylist()]
+
+    def broker_answers(self) -> bool:
+        """Whether the broker listens."""
+        return accepts_connections(self.broker_port)
+
+    def wipe_broker(self) -> None:
+        """The embedded broker's folder, gone."""
+        shutil.rmtree(self.root / ".headrace" / "broker", ignore_errors=True)

@@ -1,0 +1,100 @@
+"""Roles as processes of the command line, started again whenever they are found dead."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_PAUSE_SECONDS = 0.5
+_STOP_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class Slot:
+    """One role that should run. `ended`: how often it ended by itself, by exit code."""
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    env: Mapping[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    wanted: bool = True
+    frozen: bool = False
+    not_before: float = 0.0
+    ended: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs (frozen ones do)."""
+        return self.process is not None and self.process.poll() is None
+
+    def tend(self) -> None:
+        """Start it where it should run and does not."""
+        if self.process is not None and not self.alive:
+            self.ended[self.process.returncode] += 1
+            self.process = None
+            self.frozen = False
+            self.not_before = time.monotonic() + _PAUSE_SECONDS
+        if self.wanted and self.process is None and time.monotonic() >= self.not_before:
+            with self.log.open("ab") as log:
+                self.process = subprocess.Popen(
+                    self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env
+                )
+
+    def kill(self) -> bool:
+        """SIGKILL; whether there was something to kill. It starts again at the next `tend`."""
+        process, self.process = self.process, None
+        if process is None or process.poll() is not None:
+            return False
+        process.kill()
+        process.wait()
+        self.frozen = False
+        self.not_before = 0.0
+        return True
+
+    def freeze(self) -> bool:
+        """SIGSTOP; whether it runs."""
+        self.frozen = self._signal(signal.SIGSTOP)
+        return self.frozen
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        if self.frozen:
+            self._signal(signal.SIGCONT)
+            self.frozen = False
+
+    def _signal(self, number: signal.Signals) -> bool:
+        if self.process is None or not self.alive:
+            return False
+        os.kill(self.process.pid, number)
+        return True
+
+    def stop(self) -> None:
+        """Have it end in order; one that cannot is killed."""
+        self.wanted = False
+        if self.process is None:
+            return
+        self.thaw()
+        self._signal(signal.SIGTERM)
+        try:
+            self.process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def tracebacks(self) -> list[str]:
+        """The last lines of the tracebacks it printed."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return re.findall(
+            r"^Traceback .*?\n((?:\w|\.)+(?:Error|Exception|Exit|Interrupt)\b.*)$",
+            text,
+            re.MULTILINE | re.DOTALL,
+        )[:5]
