@@ -105,10 +105,11 @@ class Decider:
 
     def _again(self, action: Action, row: DeliveryRow) -> str | None:
         """Have its bytes read again; the delivery that comes of it, None where it repeats one."""
-        if row.state is DeliveryState.REVOKED:
-            standing = self._ledger.taken_again_as(row)
-            if standing is not None:  # as it was killed before it could say so
-                return standing
+        standing = self._ledger.taken_again_as(row)
+        if standing is not None:  # asked for before, and killed or not done yet
+            if standing.state is not DeliveryState.REJECTED:
+                return standing.delivery_id
+            return self._again(Action.RETRY, standing)
         stream = self._source_of(row)
         halfway = row.config_fingerprint == NEVER_RETRIED
         if action is Action.RETRY and not halfway:

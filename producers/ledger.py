@@ -346,16 +346,21 @@ class Ledger(LedgerConnection):
                 [(to_micros(now), delivery_id) for delivery_id in delivery_ids],
             )
 
-    def taken_again_as(self, row: DeliveryRow) -> str | None:
-        """The delivery that stands for a revoked one now: that replaces it or has its content."""
+    def taken_again_as(self, row: DeliveryRow) -> DeliveryRow | None:
+        """The delivery that replaces this one; that has its content, where this one is revoked."""
         live = in_states((*ACCEPTED_STATES, DeliveryState.REJECTED))
-        rows = self._read(
-            "SELECT delivery_id FROM deliveries WHERE source = ? AND delivery_id > ?"  # noqa: S608
-            f" AND (replaces = ? OR content_hash = ?) AND state IN {live}"
-            " ORDER BY delivery_id DESC LIMIT 1",
-            (row.source, row.delivery_id, row.delivery_id, row.content_hash),
+        found = self._select(
+            "source = ? AND delivery_id > ? AND (replaces = ? OR ? AND content_hash = ?)"
+            f" AND state IN {live}",
+            (
+                row.source,
+                row.delivery_id,
+                row.delivery_id,
+                row.state is DeliveryState.REVOKED,
+                row.content_hash,
+            ),
         )
-        return str(rows[0][0]) if rows else None
+        return found[-1] if found else None
 
     def revoked_like(self, source: str, content_hash: str) -> str | None:
         """The revoked delivery of this content, where it was not accepted again since."""
