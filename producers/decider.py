@@ -76,12 +76,14 @@ class Decider:
 
     def _check_bytes(self, row: DeliveryRow) -> None:
         origin = self._config.root / row.path
-        if self._spool.payload(row.source, row.delivery_id).is_file() or self._spool.recover(
+        found = self._spool.hash_of(row.source, row.delivery_id)
+        if found == row.content_hash or self._spool.recover(
             row.source, row.delivery_id, origin, row.content_hash
         ):
             return
+        trouble = "are not in the spool any more" if found is None else "in the spool are damaged"
         raise UsageError(
-            f"the bytes of delivery {row.delivery_id} ({row.name}) are not in the spool any more,"
+            f"the bytes of delivery {row.delivery_id} ({row.name}) {trouble},"
             f" and {origin} is gone or has changed",
             remedy="put the file back as it was, then try again; [spool] keep says how long bytes"
             " are kept",

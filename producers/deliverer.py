@@ -87,16 +87,22 @@ class Deliverer:
         return await asyncio.to_thread(self._ledger.delivery, row.delivery_id)
 
     def _payload(self, row: DeliveryRow) -> Path:
+        """Its bytes, as they came: a record's number must never stand for another record."""
         payload = self._spool.payload(row.source, row.delivery_id)
+        found = self._spool.hash_of(row.source, row.delivery_id)
         origin = self._config.root / row.path
-        if not payload.is_file() and not self._spool.recover(
+        if found == row.content_hash or self._spool.recover(
             row.source, row.delivery_id, origin, row.content_hash
         ):
-            raise _NotNowError(
-                f"{row.name}: its bytes are not in the spool, and {origin} is gone or has changed",
-                remedy="put the file back as it was, then run again",
-            )
-        return payload
+            return payload
+        trouble = "are not in the spool"
+        if found is not None:
+            trouble = f"in the spool are damaged ({payload}: SHA-256 is {found}, not"
+            trouble += f" {row.content_hash})"
+        raise _NotNowError(
+            f"{row.name}: its bytes {trouble}, and {origin} is gone or has changed",
+            remedy="put the file back as it was, then run again",
+        )
 
     async def _freeze(self, link: BrokerLink, row: DeliveryRow, payload: Path) -> DeliveryRow:
         """Decide how it is read and where it goes; durable before a record is sent."""

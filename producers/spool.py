@@ -211,6 +211,20 @@ class Spool:
         """Where a delivery's bytes are."""
         return self._folder(source, delivery_id) / "payload"
 
+    def hash_of(self, source: str, delivery_id: str) -> str | None:
+        """The SHA-256 of a delivery's bytes as they are now, in hex; None where they are gone."""
+        payload = self.payload(source, delivery_id)
+        try:
+            with payload.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise LedgerError(
+                f"the spool's {payload} cannot be read: {error.strerror}",
+                remedy="check the disk and the folder's permissions, then run again",
+            ) from error
+
     def freeze(self, source: str, delivery_id: str, frozen: FrozenReading) -> None:
         """Fix, durably, how a delivery is read."""
         path = self._folder(source, delivery_id) / "reading.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,9 +13,10 @@ from unittest.mock import patch
 
 import httpx
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from deltalake import DeltaTable
 
-from headrace.errors import UsageError
+from headrace.errors import DeliveryRejectedError, UsageError
 from headrace.infra.broker.server import BrokerServer
 from headrace.lakehouse.delta import Lake
 from headrace.lakehouse.revocations import revoked_ids
@@ -203,17 +205,58 @@ async def test_a_rejected_one_is_retried_when_it_is_asked_for(
     project: ProduceProject, embedded_broker: BrokerServer
 ) -> None:
     servers = embedded_broker.bootstrap_servers
-    (project.inbox / "a.csv").write_bytes(b"\x00\x01")
-    await produce_once(project.config, bootstrap_servers=servers)
-    (row,) = rows(project)
-    assert row.state == "rejected"
-    summary = await decide(project, servers, Action.RETRY, row.delivery_id)
-    assert summary.rejected == 1  # nothing of it has changed
-    payload = Spool(project.config.paths.spool).payload(row.source, row.delivery_id)
-    payload.write_bytes(b"item\n1\n")  # stands for a newer headrace, that can read it
+    project.drop_rows("a.csv", ROWS)
+    # An older headrace, that could not read such files.
+    older = patch(
+        "headrace.producers.deliverer.detect", side_effect=DeliveryRejectedError("no table")
+    )
+    with older:
+        await produce_once(project.config, bootstrap_servers=servers)
+        (row,) = rows(project)
+        assert row.state == "rejected"
+        summary = await decide(project, servers, Action.RETRY, row.delivery_id)
+        assert summary.rejected == 1
     async with consuming(project, servers):
         summary = await decide(project, servers, Action.RETRY, row.delivery_id)
     assert (summary.rejected, summary.landed) == (0, 1)
+    assert bronze_ids(project) == ids_of(row)
+
+
+async def test_damaged_bytes_are_not_published(
+    project: ProduceProject, embedded_broker: BrokerServer
+) -> None:
+    servers = embedded_broker.bootstrap_servers
+    first, second = await two_landed(project, servers)
+    payload = Spool(project.config.paths.spool).payload("sales", first.delivery_id)
+    data = payload.read_bytes()
+    payload.write_bytes(data.replace(b"a.csv 7\n", b"a.csv 8\n"))
+    # The file it came from still lies there, unchanged: it is copied once more.
+    async with consuming(project, servers):
+        await decide(project, servers, Action.REPUBLISH, first.delivery_id)
+    assert payload.read_bytes() == data
+    payload.write_bytes(data[:-5])
+    (project.inbox / "a.csv").unlink()
+    with pytest.raises(UsageError, match="in the spool are damaged"):
+        await decide(project, servers, Action.REPUBLISH, first.delivery_id)
+    # Where bronze lacks its records, it is told of and waits.
+    shutil.rmtree(project.root / "lake")
+    await embedded_broker_forgets(servers)
+    async with consuming(project, servers):
+        summary = await produce_once(project.config, bootstrap_servers=servers)
+    assert [row.delivery_id for row in summary.failures] == [first.delivery_id]
+    assert "are damaged" in str(rows(project)[0].reason)
+    payload.write_bytes(data)
+    async with consuming(project, servers):
+        await land(project, servers)
+    assert bronze_ids(project) == ids_of(first, second)
+
+
+async def embedded_broker_forgets(servers: str) -> None:
+    """The project's topic is deleted with all it holds."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    await admin.delete_topics(["shop.sales"])
+    await admin.close()
 
 
 async def test_bytes_that_are_gone_are_refused_before_anything_is_done(
