@@ -21,7 +21,7 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
   --no-header --no-annotate $(UPGRADE)
 PACKAGE_FOLDERS := core cli consumers examples infra lakehouse orchestration producers
 
-.PHONY: help install demo test lint parts bench bench-drops docs lock clean FORCE
+.PHONY: help install demo test lint soak parts bench bench-drops docs lock clean FORCE
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ lint: install  ## format, lint, types, imports, dependencies, dead code, spellin
 	  "lint-imports --no-logo" "deptry ." vulture codespell; do \
 	  echo "--- $$check"; $(VENV)/bin/$$check || status=1; \
 	done; exit $$status
+
+soak: install parts  ## kill everything at random 1,000 times, then count (SOAK_ARGS="--kills 50 --seed 7")
+	@PYTHONPATH=tests $(PY) -P -m faults.soak $(SOAK_ARGS)
 
 parts:  ## the real parts that tests can use: Apache Kafka, an S3 server, Prometheus, a browser, docker compose
 	@tests/install-parts

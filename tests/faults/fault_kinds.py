@@ -1,106 +1,22 @@
-"""What can be done to a project: each kind does it, and undoes what would not heal by itself."""
+"""What can be done to a project beyond its roles; and `FAULTS`, the list of all that is done.
+
+Each kind does it, and undoes what would not heal by itself.
+"""
 
 from __future__ import annotations
 
 import random
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
+from faults.fault import Fault, embedded, on_kafka, on_s3
 from faults.fault_project import FaultProject
+from faults.role_faults import ROLE_FAULTS
 from faults.source_files import SOURCES
-
-# The group takes a member for dead after 6 s of silence: frozen for longer, it is a zombie.
-_PAST_THE_SESSION_SECONDS = 8.0
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One kind of fault. `weight`: how often, against the others. `kills`: whether it is a kill."""
-
-    name: str
-    weight: float
-    strike: Callable[[FaultProject, random.Random], None]
-    applies: Callable[[FaultProject], bool] = lambda _: True
-    kills: bool = False
-
-
-def _embedded(project: FaultProject) -> bool:
-    return project.combo.broker == "embedded"
-
-
-def _on_kafka(project: FaultProject) -> bool:
-    return project.combo.broker == "kafka"
-
-
-def _on_s3(project: FaultProject) -> bool:
-    return project.combo.store == "s3"
-
-
-# --- roles
-
-
-def _kill(role: str) -> Callable[[FaultProject, random.Random], None]:
-    def strike(project: FaultProject, dice: random.Random) -> None:
-        names = [s.name for s in project.consumers] if role == "consume" else [role]
-        project.kill(dice.choice(names))
-
-    return strike
-
-
-def _kill_all(project: FaultProject, _: random.Random) -> None:
-    for name in list(project.slots):
-        project.kill(name)
-
-
-def _kill_twice(project: FaultProject, dice: random.Random) -> None:
-    """Again while it is starting."""
-    name = dice.choice(list(project.slots))
-    project.kill(name)
-    project.pass_time(dice.uniform(0.1, 1.0))
-    project.kill(name)
-
-
-def _freeze_consumer(project: FaultProject, dice: random.Random) -> None:
-    """A zombie: it wakes when its topic partitions are long another's."""
-    slot = dice.choice(project.consumers)
-    if len(project.consumers) == 1:
-        project.add_consumer()
-    if slot.freeze():
-        for _ in range(4):
-            project.files.drop()
-            project.pass_time(_PAST_THE_SESSION_SECONDS / 4)
-        slot.thaw()
-
-
-def _freeze_other(project: FaultProject, dice: random.Random) -> None:
-    slot = project.slots[dice.choice(["produce", "refresh"])]
-    if slot.freeze():
-        project.pass_time(dice.uniform(0.5, 3.0))
-        slot.thaw()
-
-
-def _more_consumers(project: FaultProject, _: random.Random) -> None:
-    if len(project.consumers) < 3:
-        project.add_consumer()
-
-
-def _fewer_consumers(project: FaultProject, dice: random.Random) -> None:
-    if len(project.consumers) > 1:
-        dice.choice(project.consumers).stop()
-
-
-def _terminate(project: FaultProject, dice: random.Random) -> None:
-    """SIGTERM: an end in order, at any moment."""
-    slot = project.slots[dice.choice([n for n in project.slots if n != "refresh"])]
-    was_wanted = slot.wanted
-    slot.stop()
-    slot.wanted = was_wanted
-
 
 # --- network and store
 
@@ -307,30 +223,19 @@ _FOR: dict[str, Sequence[str]] = {
 
 
 FAULTS: Sequence[Fault] = (
-    Fault("kill producer", 20, _kill("produce"), kills=True),
-    Fault("kill consumer", 24, _kill("consume"), kills=True),
-    Fault("kill broker", 16, _kill("broker"), _embedded, kills=True),
-    Fault("kill broker (Kafka)", 2, _kill("broker"), _on_kafka, kills=True),
-    Fault("kill refresh", 10, _kill("refresh"), kills=True),
-    Fault("kill all", 3, _kill_all, kills=True),
-    Fault("kill while starting", 8, _kill_twice, kills=True),
-    Fault("freeze consumer", 2, _freeze_consumer),
-    Fault("freeze producer or refresh", 2, _freeze_other),
-    Fault("add consumer", 3, _more_consumers),
-    Fault("remove consumer", 2, _fewer_consumers),
-    Fault("SIGTERM", 3, _terminate),
+    *ROLE_FAULTS,
     Fault("cut connections to the broker", 3, _cut),
     Fault("part from the broker", 1, _part_from_broker),
     Fault("hang the broker", 1, _hang_broker),
     Fault("slow the broker", 1, _slow_broker),
-    Fault("fail the store", 3, _store(_fail_store, 1.5), _on_s3),
-    Fault("hang the store", 1, _store(_hang_store, 3.0), _on_s3),
-    Fault("part from the store", 2, _store(_refuse_store, 1.5), _on_s3),
-    Fault("lose the store's answer", 4, _store(_lose_answers, 1.5), _on_s3),
-    Fault("wipe the broker", 1, _wipe, _embedded),
-    Fault("cut a log's tail", 1.5, _cut_tail, _embedded),
+    Fault("fail the store", 3, _store(_fail_store, 1.5), on_s3),
+    Fault("hang the store", 1, _store(_hang_store, 3.0), on_s3),
+    Fault("part from the store", 2, _store(_refuse_store, 1.5), on_s3),
+    Fault("lose the store's answer", 4, _store(_lose_answers, 1.5), on_s3),
+    Fault("wipe the broker", 1, _wipe, embedded),
+    Fault("cut a log's tail", 1.5, _cut_tail, embedded),
     Fault("recreate a topic", 1.5, _recreate_topic),
-    Fault("expire records", 1, _expire, _on_kafka),
+    Fault("expire records", 1, _expire, on_kafka),
     Fault("lose the ledger", 1.5, _lose_ledger),
     Fault("put an older ledger back", 1, _older_ledger),
     Fault("change the config", 2, _change_config),

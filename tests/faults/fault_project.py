@@ -50,7 +50,7 @@ topic_partitions = 3
 [consume]
 batch_rows = {batch_rows}
 batch_age = "{batch_age}"
-session_timeout = "6s"
+session_timeout = "{session_timeout:g}s"
 [produce]
 scan_every = "1s"
 """
@@ -97,6 +97,7 @@ root, port, advertised = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 settings = BrokerSettings(advertised_port=advertised, default_partitions=3)
 run_broker(load_config(root).paths.broker, port=port, settings=settings)
 """
+SESSION_TIMEOUT_SECONDS = 6.0
 SETTLE_SECONDS = 180.0
 _TICK_SECONDS = 0.05
 
@@ -220,6 +221,7 @@ class FaultProject:
             bootstrap=bootstrap,
             batch_rows=batch_rows,
             batch_age=batch_age,
+            session_timeout=SESSION_TIMEOUT_SECONDS,
         )
         text += "".join(_SOURCE.format(name=n, stream=s) for n, s in SOURCES.items())
         for path, content in {
@@ -246,6 +248,11 @@ class FaultProject:
     def consumers(self) -> list[Slot]:
         """The consumers that should run."""
         return [s for n, s in self.slots.items() if n.startswith("consume") and s.wanted]
+
+    @property
+    def running(self) -> list[str]:
+        """The names of the roles that should run."""
+        return [name for name, slot in self.slots.items() if slot.wanted]
 
     def add_consumer(self) -> None:
         """One more, or again."""
@@ -327,9 +334,14 @@ class FaultProject:
         last: dict[str, Any] = json.loads(answer.text.strip().splitlines()[-1])
         return None if last.get("kind") == "done" else str(last.get("message") or last)
 
+    def _answers(self) -> bool:
+        """Whether the producer listens, so that a question is with it."""
+        return accepts_connections(self.producer_port)
+
     def decide_until_done(self, action: str, delivery_id: str, dice: random.Random) -> None:
-        """Ask until it is done; the producer is killed meanwhile, once or twice."""
+        """Ask until it is done; the producer is killed meanwhile, not at all or once or twice."""
         asking = ThreadPoolExecutor(1)
+        kills = dice.randint(0, 2)
         deadline = time.monotonic() + SETTLE_SECONDS
         kills = dice.choice((0, 1, 1, 2))
         try:
@@ -439,10 +451,6 @@ class FaultProject:
             return []
         reader = QueryBuilder().register("t", table).execute(f'SELECT "{column}" AS id FROM t')
         return [text for batch in reader for text in batch["id"].to_pylist()]
-
-    def broker_answers(self) -> bool:
-        """Whether the broker listens."""
-        return accepts_connections(self.broker_port)
 
     def wipe_broker(self) -> None:
         """The embedded broker's folder, gone."""

@@ -18,7 +18,10 @@ _STOP_SECONDS = 30.0
 
 @dataclass(slots=True)
 class Slot:
-    """One role that should run. `ended`: how often it ended by itself, by exit code."""
+    """One role that should run.
+
+    `ended`: how often it ended by itself, by exit code; `hung`: how often SIGTERM did not end it.
+    """
 
     name: str
     command: Sequence[str]
@@ -29,6 +32,7 @@ class Slot:
     frozen: bool = False
     not_before: float = 0.0
     ended: Counter[int] = field(default_factory=Counter)
+    hung: int = 0
 
     @property
     def alive(self) -> bool:
@@ -86,6 +90,7 @@ class Slot:
         try:
             self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
+            self.hung += 1
             self.process.kill()
             self.process.wait()
         self.process = None
