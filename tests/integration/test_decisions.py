@@ -242,7 +242,7 @@ async def test_damaged_bytes_are_not_published(
     shutil.rmtree(project.root / "lake")
     await embedded_broker_forgets(servers)
     async with consuming(project, servers):
-        summary = await produce_once(project.config, bootstrap_servers=servers)
+        summary = await land(project, servers)
     assert [row.delivery_id for row in summary.failures] == [first.delivery_id]
     assert "are damaged" in str(rows(project)[0].reason)
     payload.write_bytes(data)
