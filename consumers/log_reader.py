@@ -150,6 +150,7 @@ class LogReader:
                 enable_auto_commit=False,
                 # "earliest" would answer with another record where the wanted one is gone
                 auto_offset_reset="none",
+                isolation_level="read_committed",  # as the group's consumer reads
                 request_timeout_ms=int(_ANSWER_SECONDS * 1_000),
                 fetch_max_wait_ms=100,
                 max_partition_fetch_bytes=64 * 1024,

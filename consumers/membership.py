@@ -97,6 +97,7 @@ class GroupSeat:
             # We seek on assignment. Should an offset be out of range later on, this shows as
             # offsets that jump, which lanes notice; "none" makes FastStream sleep for 5 seconds.
             auto_offset_reset="earliest",
+            isolation_level="read_committed",  # what was aborted has not happened
             max_records=min(_MAX_RECORDS_AT_ONCE, config.settings.consume.batch_rows),
             batch_timeout_ms=_POLL_MS,
             max_partition_fetch_bytes=max(
@@ -180,8 +181,7 @@ class GroupSeat:
         if error is not None:
             failure = BrokerError(
                 f"what the broker sent cannot be read: {error!r}",
-                remedy="nothing is lost; aiokafka refuses, among others, header names that are"
-                " not UTF-8",
+                remedy="nothing is lost; report it with the broker's kind and version",
             )
             failure.__cause__ = error
             self._on_failure(failure)

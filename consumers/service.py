@@ -27,6 +27,7 @@ from headrace.consumers.landing import Landing
 from headrace.consumers.log_ends import has_read_all
 from headrace.consumers.log_reader import LogReader
 from headrace.consumers.membership import GroupSeat, Records, group_of
+from headrace.consumers.record_batches import read_any_batch
 from headrace.consumers.topics import ensure_topics
 from headrace.errors import BrokerError
 from headrace.lakehouse.delta import Lake
@@ -77,6 +78,7 @@ async def consume(
         on_ready()
         await _first_of(stop, stop_when_idle)
         return
+    read_any_batch()
     with member_name(_members_folder(config)) as name:
         service = _ConsumeService(
             config,

@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.protocol.produce import ProduceRequest
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from crc32c import crc32c
 from structlog.testing import capture_logs
 
 from headrace.config_file import load_config
@@ -78,30 +75,6 @@ async def test_streams_land_side_by_side(project: ConsumeProject) -> None:
     visits = project.rows("data", table="visits", order="topic_offset, topic_partition")
     assert [int(row["data"]) for row in visits] == list(range(20))
     assert project.rows("data", table="nothing_yet") == []
-
-
-async def test_header_names_that_cannot_be_read_stop_it_with_the_reason(
-    project: ConsumeProject,
-) -> None:
-    """aiokafka cannot read them; passing over them in silence would lose the record."""
-    await project.publish([1], 10)
-    async with project.producer() as producer:
-        await producer.partitions_for(project.topic)
-        builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 10_000)
-        builder.append(0, 0, None, b"x", [("zz", b"")])
-        raw = bytearray(builder.build())
-        raw[(at := raw.rindex(b"zz")) : at + 2] = b"\xff\xfe"
-        raw[17:21] = crc32c(bytes(raw[21:])).to_bytes(4, "big")
-        node = producer.client.cluster.leader_for_partition(TopicPartition(project.topic, 1))
-        request = ProduceRequest(None, -1, 5_000, [(project.topic, [(1, bytes(raw))])])
-        answer = await producer.client.send(node, request)
-        ((_topic, ((_partition, error_code, *_),)),) = answer.topics
-        assert error_code == 0
-    with pytest.raises(BrokerError, match="cannot be read"):
-        await project.consume_all()
-    position = project.positions()[1]
-    assert position is not None
-    assert position.next_offset <= 10  # it was not passed over
 
 
 async def test_what_is_sent_again_is_read_but_not_taken_again(project: ConsumeProject) -> None:

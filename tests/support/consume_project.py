@@ -37,7 +37,7 @@ _TICK_SECONDS = 0.02
 
 _SETTINGS = """
 [project]
-name = "shop"
+name = "{name}"
 [sources.sales]
 kind = "files"
 path = "inbox"
@@ -72,11 +72,15 @@ class ConsumeProject:
         batch_rows: int = 500,
         batch_age: str = "100ms",
         session_timeout: str = "10s",
+        name: str = "shop",
     ) -> None:
         root.mkdir(parents=True)
         (root / "headrace.toml").write_text(
             _SETTINGS.format(
-                batch_rows=batch_rows, batch_age=batch_age, session_timeout=session_timeout
+                name=name,
+                batch_rows=batch_rows,
+                batch_age=batch_age,
+                session_timeout=session_timeout,
             )
         )
         self.root = root
