@@ -27,7 +27,7 @@ COMMANDS: Final = {
     "status": ("status", "What runs, how much there is, how fresh it is."),
     "logs": ("logs", "What the services say."),
     "build": ("build", "Rebuild silver and gold partitions."),
-    "sources": ("sources", "Try a source without publishing."),
+    "sources": ("sources", "Try a source without publishing; take one over."),
     "contract": ("contract", "Propose a contract from data."),
     "broker": ("broker", "Role: the embedded broker, in the foreground."),
     "produce": ("produce", "Role: deliveries to topics."),

@@ -55,6 +55,10 @@ class LakeError(HeadraceError):
     """The lake cannot be read or written (permissions, space, network, damaged table)."""
 
 
+class ClaimedError(LakeError):
+    """A source of the lake belongs to another ledger."""
+
+
 class CommitRefusedError(LakeError):
     """The table had moved on: nothing was written. Refresh the handle and look again."""
 

@@ -21,7 +21,10 @@ RAW_CONTENT_TYPE: Final = "application/octet-stream"
 
 Headers = list[tuple[str, bytes]]
 
-_DELIVERY_ID = re.compile(r"\d{8}T\d{12}-[0-9a-f]{12}\Z")
+HASH_DIGITS: Final = 12
+"""How many hex digits of its content's hash a delivery's id ends in."""
+
+_DELIVERY_ID = re.compile(rf"\d{{8}}T\d{{12}}-[0-9a-f]{{{HASH_DIGITS}}}\Z")
 
 
 def format_delivery_id(received_at: datetime, content_hash: str) -> str:
@@ -29,7 +32,7 @@ def format_delivery_id(received_at: datetime, content_hash: str) -> str:
 
     `received_at` is in UTC and strictly increases within a ledger; `content_hash` is hex.
     """
-    return f"{received_at:%Y%m%dT%H%M%S%f}-{content_hash[:12]}"
+    return f"{received_at:%Y%m%dT%H%M%S%f}-{content_hash[:HASH_DIGITS]}"
 
 
 def delivery_received_at(delivery_id: str) -> datetime | None:

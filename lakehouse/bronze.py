@@ -148,6 +148,18 @@ def count_landed(lake: Lake, stream: str, delivery_ids: Collection[str]) -> dict
     return {delivery: counts[delivery] for delivery in delivery_ids if delivery in counts}
 
 
+def deliveries_of(lake: Lake, stream: str, source: str) -> set[str]:
+    """The deliveries of a source that have records in a stream's bronze."""
+    table = open_bronze(lake, stream)
+    if table is None:
+        return set()
+    rows = table.query(
+        "SELECT DISTINCT delivery_id FROM t WHERE delivery_id IS NOT NULL"  # noqa: S608
+        f" AND source = {quote_literal(source)}"
+    ).read_all()
+    return set(rows["delivery_id"].to_pylist())
+
+
 @dataclass(frozen=True, slots=True)
 class LandedRange:
     """The record numbers of one delivery in bronze: smallest, largest, and how many rows."""

@@ -21,6 +21,8 @@ from headrace.lakehouse.gold import gold_staleness
 from headrace.lakehouse.query import Catalog
 from headrace.lakehouse.silver import silver_position
 
+# The state of what a former ledger brought in, of which only the id is known.
+INHERITED: Final = "inherited"
 # A delivery in these states is on its way or has arrived: each of its records is expected.
 _EXPECTED_STATES: Final = frozenset({"received", "publishing", "published", "landed"})
 _LISTED: Final = 3
@@ -120,6 +122,7 @@ def _verify_stream(
         else:
             mount(duck, "bronze", bronze, columns=["event_id", "delivery_id", "record_number"])
         differences += _compare_deliveries(duck)
+        notes += _inherited(duck)
         rows, foreign = fetch_row(
             duck, "SELECT count(*), count(*) FILTER (delivery_id IS NULL) FROM bronze"
         )
@@ -172,7 +175,7 @@ def _compare_deliveries(duck: Connection) -> Iterator[str]:
         WHERE NOT (is_expected AND records IS NOT DISTINCT FROM coalesce(rows, 0)
             AND coalesce(rows, 0) = coalesce(numbers, 0) AND coalesce(misnamed, 0) = 0
             AND (records = 0 OR (first = 0 AND last = records - 1)))
-          AND NOT (NOT is_expected AND rows IS NULL)
+          AND NOT (NOT is_expected AND (rows IS NULL OR state = '{INHERITED}'))
         ORDER BY delivery_id""").fetchall()  # noqa: S608
     for delivery, label, state, records, is_expected, rows, numbers, first, last, misnamed in found:
         if not is_expected:
@@ -215,6 +218,21 @@ def _unknown_deliveries(duck: Connection) -> Iterator[str]:
         yield (
             f"{sum(row[1] for row in rows)} records of {len(rows)} deliveries in bronze that the"
             f" ledger does not know ({listed}{more}): was the ledger lost, or is the lake shared?"
+            " (`headrace sources take-over NAME` makes it this project's)"
+        )
+
+
+def _inherited(duck: Connection) -> Iterator[str]:
+    """What came by a ledger before this one: nobody counted it."""
+    deliveries, rows = fetch_row(
+        duck,
+        "SELECT count(*), coalesce(sum(rows), 0) FROM ledger JOIN landed USING (delivery_id)"  # noqa: S608
+        f" WHERE state = '{INHERITED}'",
+    )
+    if deliveries:
+        yield (
+            f"{rows} records of {deliveries} deliveries came by a former ledger, before the source"
+            " was taken over: that they are all there is not known"
         )
 
 

@@ -159,13 +159,13 @@ class Intake:
                 size_bytes=receipt.identity.origin.size_bytes,
                 **({} if receipt.duplicate_of is None else {"original": receipt.duplicate_of}),
             )
-            if receipt.identity.replaces is not None:
+            if receipt.note is not None:
                 log.warning(
-                    "file_grew",
+                    "delivery_replaces_another",
                     delivery_id=receipt.identity.delivery_id,
                     source=source_name,
                     name=receipt.identity.name,
-                    replaces=receipt.identity.replaces,
+                    reason=receipt.note,
                 )
         outcomes = list(zip(files, drafts, strict=True))
         return Taken(
@@ -238,7 +238,9 @@ class Intake:
                     f"its content was revoked as delivery {original}:"
                     f" `headrace deliveries accept {original}` takes it again"
                 )
-        grew_from = None if original is not None else self._grew_from(name, draft, known)
+        replaces, note = (
+            (None, None) if original else self._replaced(source_name, name, draft, known)
+        )
         received_at = self._next_time()
         identity = Identity(
             delivery_id=format_delivery_id(received_at, draft.content_hash),
@@ -248,9 +250,27 @@ class Intake:
             content_hash=draft.content_hash,
             received_at=received_at,
             origin=self._origin(source, stat),
-            replaces=grew_from,
+            replaces=replaces,
         )
-        return Receipt(identity, original, reason)
+        return Receipt(identity, original, reason, note)
+
+    def _replaced(
+        self, source_name: str, name: str, draft: Draft, known: Sequence[Accepted]
+    ) -> tuple[str | None, str | None]:
+        """The delivery whose place new content takes, and how that is said; mostly none."""
+        grew_from = self._grew_from(name, draft, known)
+        if grew_from is not None:
+            return grew_from, (
+                f"begins with all of delivery {grew_from}, which was taken before the file had"
+                " grown, and takes its place"
+            )
+        former = self._ledger.inherited_like(source_name, draft.content_hash)
+        if former is not None:
+            return former, (
+                f"has the content of delivery {former}, which a former ledger brought into the"
+                " lake, and takes its place"
+            )
+        return None, None
 
     def _grew_from(self, name: str, draft: Draft, accepted: Sequence[Accepted]) -> str | None:
         """The latest delivery of this name, where the content is that one's with more behind it."""

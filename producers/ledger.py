@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from headrace.errors import LedgerError
+from headrace.event import HASH_DIGITS
 from headrace.producers.delivery import (
     ACCEPTED_STATES,
     NEVER_RETRIED,
@@ -42,12 +43,14 @@ from headrace.producers.ledger_rows import (
 class Receipt:
     """A delivery on its way into the ledger; `duplicate_of` names the one that it repeats.
 
-    `reason`: why it is one, where its content alone does not say so.
+    `reason`: why it is one, where its content alone does not say so. `note`: what a person should
+    know of one that goes on.
     """
 
     identity: Identity
     duplicate_of: str | None = None
     reason: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +378,30 @@ class Ledger(LedgerConnection):
         )
         return str(rows[0][0]) if rows else None
 
+    # --- taken over
+
+    def inherit(self, source: str, stream: str, delivery_ids: Iterable[str]) -> None:
+        """Deliveries of the source that a former ledger has brought into the lake."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO inherited VALUES (?, ?, ?)",
+                [(delivery_id, source, stream) for delivery_id in delivery_ids],
+            )
+
+    def inherited_like(self, source: str, content_hash: str) -> str | None:
+        """The latest delivery of a former ledger that has this content, as its id says."""
+        rows = self._read(
+            "SELECT max(delivery_id) FROM inherited"
+            " WHERE source = ? AND substr(delivery_id, -?) = ?",
+            (source, HASH_DIGITS, content_hash[:HASH_DIGITS]),
+        )
+        return None if rows[0][0] is None else str(rows[0][0])
+
+    def inherited_stream(self, delivery_id: str) -> str | None:
+        """The stream of a former ledger's delivery; None where it is not known."""
+        rows = self._read("SELECT stream FROM inherited WHERE delivery_id = ?", (delivery_id,))
+        return str(rows[0][0]) if rows else None
+
     # --- expiring
 
     def expirable(self, before: datetime) -> list[DeliveryRow]:
@@ -429,3 +456,13 @@ def list_deliveries(path: Path, state: str | None = None) -> list[DeliveryRow]:
     query = f"SELECT {COLUMNS} FROM deliveries {where} ORDER BY delivery_id"  # noqa: S608
     with closing(connection), ledger_errors(path):
         return [row_of(row) for row in connection.execute(query, values)]
+
+
+def list_inherited(path: Path) -> list[tuple[str, str, str]]:
+    """Deliveries of former ledgers that the ledger at `path` knows of: id, source and stream."""
+    connection = open_for_reading(path)
+    if connection is None:
+        return []
+    with closing(connection), ledger_errors(path):
+        query = "SELECT delivery_id, source, stream FROM inherited ORDER BY delivery_id"
+        return [(row[0], row[1], row[2]) for row in connection.execute(query)]

@@ -64,6 +64,12 @@ CREATE TABLE seen_files (
     PRIMARY KEY (source, path)
 ) WITHOUT ROWID;
 
+CREATE TABLE inherited (
+    delivery_id TEXT PRIMARY KEY,
+    source TEXT NOT NULL,
+    stream TEXT NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE bronze_seen (
     stream TEXT PRIMARY KEY,
     bronze_id TEXT NOT NULL,
@@ -140,7 +146,8 @@ def check_version(connection: sqlite3.Connection, path: Path) -> None:
     if found != str(FORMAT_VERSION):
         raise LedgerError(
             f"the ledger {path} has format version {found}, expected {FORMAT_VERSION}",
-            remedy="use the headrace version that wrote it, or a newer one",
+            remedy="use the headrace version that wrote it; or move it away, and it is built again"
+            " from the spool",
         )
 
 

@@ -110,8 +110,10 @@ class Producer:
     async def look_for_setbacks(self) -> int:
         """See whether the lake has lost what landed in it; how many deliveries that were.
 
+        Raises `ClaimedError` where another ledger has taken a source over.
         What was revoked is taken out again of a lake that may have got it back.
         """
+        await asyncio.to_thread(claim, self.config, self._ledger, self.config.settings.sources)
         lost = await self.pipeline.landing.apart_from_looks(
             partial(unland, self.config, self._ledger)
         )

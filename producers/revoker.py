@@ -60,7 +60,8 @@ class Revoker:
         replaced = await asyncio.to_thread(self._ledger.find, row.replaces)
         if replaced is None:  # of a ledger before this one
             gone = Revocation(row.replaces, None)
-            await asyncio.to_thread(self._revoke_in_lake, row.stream, [gone])
+            stream = self._ledger.inherited_stream(row.replaces) or row.stream
+            await asyncio.to_thread(self._revoke_in_lake, stream, [gone])
         elif replaced.taken_out_at is None:
             await self.revoke([replaced])
 

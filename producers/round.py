@@ -119,11 +119,8 @@ class Round(Follower):
         self._received += 1
         self._total += 1
         self._unpublished.add(identity.delivery_id)
-        if identity.replaces is not None:
-            self._notes.append(
-                f"{identity.name}: begins with all of delivery {identity.replaces}, which was taken"
-                " before the file had grown, and takes its place"
-            )
+        if receipt.note is not None:
+            self._notes.append(f"{identity.name}: {receipt.note}")
 
     def acknowledged(self, row: DeliveryRow, newly: int) -> None:
         """Records of its own."""

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from headrace.config import Config
-from headrace.errors import LakeError
+from headrace.errors import ClaimedError, LakeError
 from headrace.producers.ask_desk import AskDesk
 from headrace.producers.producer import Producer, producer_at_work
 from headrace.producers.source_watch import SourceWatch
@@ -84,5 +84,7 @@ async def _keep_up(producer: Producer) -> None:
         try:
             if await producer.look_for_setbacks():
                 await producer.go_on()
+        except ClaimedError:
+            raise
         except LakeError as error:
             log.warning("bronze_not_readable", reason=error.message)

@@ -11,10 +11,12 @@ from filelock import FileLock, Timeout
 
 from headrace.config import Config
 from headrace.errors import ConfigError, LedgerError, ProjectLockedError
+from headrace.lakehouse.bronze import deliveries_of
 from headrace.lakehouse.claims import claim_source
 from headrace.lakehouse.delta import Lake
 from headrace.producers.delivery import OUTSTANDING_STATES, DeliveryRow, DeliveryState
 from headrace.producers.ledger import Ledger
+from headrace.producers.reconcile import reconcile
 from headrace.producers.spool import Spool
 
 log = structlog.get_logger("produce")
@@ -45,10 +47,34 @@ def only_producer(config: Config) -> Iterator[None]:
 
 
 def claim(config: Config, ledger: Ledger, sources: Iterable[str]) -> None:
-    """Say in the lake that these sources are this ledger's; raises where they are another's."""
+    """Say in the lake that these sources are this ledger's.
+
+    Raises `ClaimedError` where they are another's: from the start, or since it took them over.
+    """
     lake = Lake(config.lake_uri, config.settings.lake.options)
     for source in sources:
         claim_source(lake, source, ledger.ledger_id)
+
+
+def take_over(config: Config, source: str) -> int:
+    """Make a source this project's own, whoever had it; how many deliveries came with it.
+
+    What the lake has of it stays, until a file with the same content comes: that takes the place of
+    the delivery it was. Blocks. May be repeated, also after it was killed. Raises
+    `ProjectLockedError` where this project's producer is at work, `LedgerError` and `LakeError`.
+    """
+    lake = Lake(config.lake_uri, config.settings.lake.options)
+    with only_producer(config), Ledger(config.paths.ledger) as ledger:
+        reconcile(ledger, Spool(config.paths.spool))
+        claim_source(lake, source, ledger.ledger_id, take_over=True)
+        known = ledger.delivery_ids()
+        total = 0
+        for stream in config.stream_names:
+            former = deliveries_of(lake, stream, source) - known
+            ledger.inherit(source, stream, sorted(former))
+            total += len(former)
+    log.info("source_taken_over", source=source, deliveries=total)
+    return total
 
 
 def outstanding(config: Config, ledger: Ledger, source: str | None) -> list[DeliveryRow]:

@@ -78,6 +78,35 @@ def test(project: Path, name: str, files_: int) -> None:
     sys.exit(1 if rejected else 0)
 
 
+@command.command(name="take-over", epilog="Example: headrace sources take-over sales")
+@click.argument("name")
+@project_option
+def take_over(project: Path, name: str) -> None:
+    """Make source NAME of a shared lake this project's own, whoever had it before.
+
+    For when the other machine, or this project's .headrace folder, is gone for good. Stop the other
+    producer first, and let the consumer land what is on the topic (`headrace status`: lag 0). What
+    the lake has of the source stays; a file with the content of one of those deliveries takes that
+    one's place, so that nothing is in the lake twice. It is safe to repeat.
+    """
+    from headrace.cli.output import count
+    from headrace.cli.project import open_project
+    from headrace.errors import UsageError
+    from headrace.producers import upkeep
+
+    config = open_project(project).config
+    if name not in config.settings.sources:
+        raise UsageError(
+            f"there is no source {name!r}",
+            remedy=f"sources of this project: {', '.join(config.settings.sources) or 'none yet'}",
+        )
+    deliveries = upkeep.take_over(config, name)
+    click.echo(
+        f"{name} is this project's now, with {count(deliveries, 'delivery', 'deliveries')} that the"
+        " lake has of it: headrace run"
+    )
+
+
 def _describe(seen: Preview) -> str:
     reading = seen.reading
     if reading.format != "csv":

@@ -58,13 +58,17 @@ def command(project: Path, stream: str | None, as_json: bool) -> None:
 
 
 def _expectations(ledger: Path) -> Mapping[str, Sequence[Expectation]]:
-    from headrace.lakehouse.verify import Expectation
-    from headrace.producers.ledger import list_deliveries
+    from headrace.lakehouse.verify import INHERITED, Expectation
+    from headrace.producers.ledger import list_deliveries, list_inherited
 
     expected: dict[str, list[Expectation]] = {}
     for row in list_deliveries(ledger):
         expected.setdefault(row.stream, []).append(
             Expectation(row.delivery_id, row.source, row.name, row.records, row.state)
+        )
+    for delivery_id, source, stream in list_inherited(ledger):
+        expected.setdefault(stream, []).append(
+            Expectation(delivery_id, source, "of a former ledger", None, INHERITED)
         )
     return expected
 
