@@ -21,6 +21,10 @@ def command(*arguments: str) -> list[str]:
 def environment(**overrides: str) -> dict[str, str]:
     """This process's environment without settings of a project, with overrides."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
+    # Where nothing may be written beside the sources, every start of a role would compile all it
+    # imports: half of its CPU time.
+    if clean.pop("PYTHONDONTWRITEBYTECODE", None):
+        clean["PYTHONPYCACHEPREFIX"] = str(Path(sys.prefix) / ".bytecode")
     return {**clean, **overrides}
 
 
