@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from headrace.consumers.chunk import hash_of
 from headrace.consumers.log_identity import LogView
+from headrace.consumers.record_batches import DamagedLogError
 from headrace.consumers.silence import Silence
 from headrace.errors import BrokerError
 
@@ -55,7 +56,10 @@ class LogReader:
     async def look(
         self, wanted: Mapping[TopicPartition, int | None]
     ) -> dict[TopicPartition, LogView]:
-        """Where logs begin and end, and the record at the wanted offset; empty where unknown."""
+        """Where logs begin and end, and the record at the wanted offset; empty where unknown.
+
+        Raises `BrokerError` where the record is damaged.
+        """
         if not wanted:
             return {}
         asked = time.monotonic()
@@ -70,6 +74,8 @@ class LogReader:
                     if offset is not None and starts[tp] <= offset < ends[tp]
                 }
                 hashes = await self._hashes(consumer, there)
+        except DamagedLogError as error:
+            raise error.failure() from error
         except (KafkaError, TimeoutError) as error:
             await self._give_up(error, asked)
             return {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
 
 from headrace.config import Config
+from headrace.consumers.record_batches import DamagedLogError
 from headrace.errors import BrokerError
 from headrace.logs import take_over
 
@@ -40,6 +42,8 @@ _MIN_FETCH_BYTES = 1024 * 1024
 _LAST_COMMIT_SECONDS = 1.0
 # FastStream sleeps 5 seconds after each.
 _MAX_ERRORS_IN_A_ROW = 12
+# The second time it is no accident on the way.
+_MAX_DAMAGED_READS = 2
 
 
 class Membership(Protocol):
@@ -200,6 +204,7 @@ class _SwallowedErrors:
         self._member = member
         self._on_failure = on_failure
         self.in_a_row = 0
+        self._damaged: Counter[tuple[str, int, int]] = Counter()
 
     def log(self, level: int, message: Any, /, *, exc_info: Any = None, **_: Any) -> None:
         """Count errors; what it says of its own doings is left out."""
@@ -207,6 +212,11 @@ class _SwallowedErrors:
             return
         log.error("kafka_error", message=str(message), error=str(exc_info))
         self._member.fetch_failed()
+        if isinstance(exc_info, DamagedLogError):
+            place = (exc_info.topic, exc_info.partition, exc_info.offset)
+            self._damaged[place] += 1
+            if self._damaged[place] >= _MAX_DAMAGED_READS:
+                self._on_failure(exc_info.failure())
         self.in_a_row += 1
         if self.in_a_row >= _MAX_ERRORS_IN_A_ROW:
             self._on_failure(

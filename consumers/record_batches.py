@@ -67,6 +67,16 @@ class DamagedLogError(CorruptRecordException):  # type: ignore[misc]
         self.partition = partition
         self.offset = offset
 
+    def failure(self) -> BrokerError:
+        """What to say of it to the user."""
+        return BrokerError(
+            f"topic {self.topic}, partition {self.partition}: the batch at offset {self.offset} is"
+            " damaged, its checksum does not hold",
+            remedy="nothing behind it is taken. Put the broker's data back as it was; or delete the"
+            " topic (of the embedded broker: .headrace/broker, while nothing runs): deliveries are"
+            " then published again from the spool, other producers have to send theirs again",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class LooseRecord:

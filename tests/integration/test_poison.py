@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -15,9 +16,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.codec import lz4_encode, snappy_encode
 
 from headrace import Project
+from headrace.consumers import membership
+from headrace.errors import BrokerError
 from headrace.infra.broker.server import BrokerServer
+from headrace.infra.broker.settings import BrokerSettings
 from parts.kafka import KafkaNode
-from support.consume_project import ConsumeProject, delivery, ids
+from support.consume_project import ConsumeProject, delivery, ids, wait_for
 from support.raw_batches import raw_batch, raw_record, send_raw
 from support.source_ids import Id, differences
 
@@ -144,3 +148,81 @@ async def test_batches_that_no_client_library_writes_or_reads(project: ConsumePr
     ours, others = landed(project)
     assert differences(ids([2, 6], 5), ours) == (0, 0)
     assert [row["data"] for row in others] == [_AT, b"after", b"{}"] * len(codecs)
+
+
+async def test_a_record_of_20_mb(tmp_path: Path, real_kafka: KafkaNode) -> None:
+    name = f"p{uuid4().hex[:12]}"
+    settings = BrokerSettings(max_message_bytes=25_000_000)
+    async with BrokerServer(tmp_path / "broker", settings=settings) as broker:
+        for servers in (broker.bootstrap_servers, real_kafka.bootstrap_servers):
+            project = ConsumeProject(tmp_path / servers, servers, name=name)
+            await project.create_topic(configs={"max.message.bytes": "25000000"})
+            huge = b"x" * 20_000_000
+            async with project.producer(max_request_size=25_000_000) as producer:
+                await _send(producer, project.topic, huge)
+                await _send(producer, project.topic, b"after it")
+            await project.publish([2], 5)
+            await project.consume_all()
+            await project.consume_all()
+            ours, others = landed(project)
+            assert differences(ids([2], 5), ours) == (0, 0)
+            assert [row["data"] == huge for row in others] == [True, False]
+
+
+async def test_transactions_land_when_they_are_committed_and_never_when_aborted(
+    tmp_path: Path, real_kafka: KafkaNode
+) -> None:
+    project = ConsumeProject(
+        tmp_path / "shop", real_kafka.bootstrap_servers, name=f"p{uuid4().hex[:12]}"
+    )
+    await project.create_topic(configs={"message.timestamp.type": "LogAppendTime"})
+    await project.publish([2], 5)
+    writer = AIOKafkaProducer(
+        bootstrap_servers=project.bootstrap_servers, transactional_id=uuid4().hex
+    )
+    await writer.start()
+    try:
+        for n in range(12):
+            await writer.begin_transaction()
+            await writer.send_and_wait(project.topic, b"%d" % n, partition=2)
+            await (writer.abort_transaction() if n % 3 else writer.commit_transaction())
+            if n == 5:
+                await project.consume_all()  # the log ends in a marker
+        await project.publish([6], 5)
+        await project.consume_all()
+        await project.publish([10], 5)
+        async with project.consuming():  # the log goes on behind a marker
+            await wait_for(lambda: landed(project)[0].total() == 15, "what came behind it")
+            await writer.begin_transaction()
+            await writer.send_and_wait(project.topic, b"open", partition=2)
+            await project.publish([14], 5)
+            await writer.commit_transaction()
+            await wait_for(lambda: landed(project)[0].total() == 20, "what waited for the others")
+    finally:
+        await writer.stop()
+    ours, others = landed(project)
+    assert differences(ids([2, 6, 10, 14], 5), ours) == (0, 0)
+    assert [row["data"] for row in others] == [b"0", b"3", b"6", b"9", b"open"]
+    assert {at and at.generation for at in project.positions().values()} == {1}
+
+
+async def test_a_damaged_batch_stops_it_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership, "_MAX_DAMAGED_READS", 1)
+    async with BrokerServer(tmp_path / "broker") as broker:
+        project = ConsumeProject(tmp_path / "shop", broker.bootstrap_servers)
+        await project.publish([2], 5)
+        await project.consume_all()
+        await project.publish([6], 5)
+        (segment,) = (tmp_path / "broker").glob("topics/*-shop.sales/2/*.log")
+        with segment.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            last = file.read()[0]
+            file.seek(-1, os.SEEK_END)
+            file.write(bytes([last ^ 1]))
+        await project.publish([10], 5)
+        for place in (5, 5):
+            with pytest.raises(BrokerError, match=f"partition 2: the batch at offset {place}"):
+                await project.consume_all()
+    assert differences(ids([2], 5), landed(project)[0]) == (0, 0)

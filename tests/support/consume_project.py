@@ -106,13 +106,14 @@ class ConsumeProject:
                 await self.publish_one(producer, number, records, first=first, content=content)
 
     @asynccontextmanager
-    async def producer(self) -> AsyncIterator[AIOKafkaProducer]:
+    async def producer(self, **settings: Any) -> AsyncIterator[AIOKafkaProducer]:
         """An idempotent producer, as headrace's is; the stream's topic is there."""
         await self.create_topic()
         producer = AIOKafkaProducer(
             bootstrap_servers=self.bootstrap_servers,
             enable_idempotence=True,
             compression_type="zstd",
+            **settings,
         )
         await producer.start()
         try:
@@ -151,10 +152,14 @@ class ConsumeProject:
         sent.append(await producer.send_batch(batch, self.topic, partition=number % PARTITIONS))
         await asyncio.gather(*sent)
 
-    async def create_topic(self, name: str | None = None) -> None:
+    async def create_topic(
+        self, name: str | None = None, configs: dict[str, str] | None = None
+    ) -> None:
         """Make a topic (by default the stream's), unless it is there, or a role was faster."""
         async with self._admin() as admin:
-            answer = await admin.create_topics([NewTopic(name or self.topic, PARTITIONS, 1)])
+            answer = await admin.create_topics(
+                [NewTopic(name or self.topic, PARTITIONS, 1, topic_configs=configs)]
+            )
             assert answer.topic_errors[0][1] in (0, TopicAlreadyExistsError.errno), answer
 
     async def delete_topic(self) -> None:
