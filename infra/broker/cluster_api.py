@@ -139,11 +139,11 @@ class ClusterApi:
             configs = broker_configs(self._settings)
         elif asked.resource_type != _TOPIC:
             code, message = ErrorCode.invalid_request, "only topics and the broker have configs"
-        elif self._topics.get(asked.resource_name) is None:
+        elif (topic := self._topics.get(asked.resource_name)) is None:
             code = ErrorCode.unknown_topic_or_partition
             message = f"there is no topic {asked.resource_name}"
         else:
-            configs = topic_configs(self._settings)
+            configs = topic_configs(self._settings, topic.configs)
         wanted = asked.configuration_keys
         return DescribeConfigsResult(
             error_code=code,

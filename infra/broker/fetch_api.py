@@ -21,6 +21,7 @@ from kio.static.primitive import Records, i32, i64
 from headrace.infra.broker import wire
 from headrace.infra.broker.call import LEADER_EPOCH, NO_THROTTLE, Call, Handler
 from headrace.infra.broker.errors import RequestRefusedError
+from headrace.infra.broker.record_batch import read_header
 from headrace.infra.broker.timestamps import first_offset_at
 
 if TYPE_CHECKING:
@@ -167,5 +168,11 @@ def _look_up(log: PartitionLog, timestamp: int) -> tuple[int, int]:
     wanted = log.max_timestamp if timestamp == _MAX_TIMESTAMP else timestamp
     if wanted < 0:
         return -1, -1
-    batch = log.batch_reaching(wanted)
-    return (-1, -1) if batch is None else first_offset_at(batch, wanted)
+    offset = log.start_offset
+    while (batch := log.batch_reaching(wanted, offset)) is not None:
+        # Of the first batch some records may be deleted, and those the ones that are late enough.
+        found = first_offset_at(batch, wanted, offset)
+        if found is not None:
+            return found
+        offset = read_header(batch).next_offset
+    return -1, -1

@@ -6,23 +6,26 @@ What a crash left half-written at the end is cut off when the log is opened.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from bisect import bisect_right
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from headrace.infra.broker.durable import sync_directory
 from headrace.infra.broker.errors import DataFolderLostError
+from headrace.infra.broker.log_start import write_start
 from headrace.infra.broker.producers import ProducerStates
 from headrace.infra.broker.record_batch import base_offset_bytes
 from headrace.infra.broker.recovery import recover_segments
 from headrace.infra.broker.segment import Segment, find_batch, segment_name
-from headrace.infra.broker.sidecar import Closed, write_sidecar
+from headrace.infra.broker.sidecar import Closed, remove_segments, sync_sidecar, write_sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from headrace.infra.broker.record_batch import BatchHeader
@@ -46,10 +49,13 @@ class PartitionLog:
     `appended_bytes` counts from the opening on; `losses` says what the opening missed.
     """
 
-    def __init__(self, folder: Path, settings: BrokerSettings) -> None:
+    def __init__(
+        self, folder: Path, settings: BrokerSettings, roll_seconds: float = math.inf
+    ) -> None:
         self.folder = folder
         self.appended_bytes = 0
         self._settings = settings
+        self._roll_seconds = roll_seconds
         self._fd = -1
         self._inode = -1
         self._rolled_fds: list[int] = []
@@ -58,6 +64,7 @@ class PartitionLog:
         self._checked_ns = -1
         recovered = recover_segments(folder, settings.index_interval_bytes)
         self._segments = recovered.segments
+        self._start = recovered.start
         self.producers: ProducerStates = recovered.producers
         self.losses: tuple[str, ...] = tuple(recovered.losses)
         if self._segments:
@@ -68,7 +75,7 @@ class PartitionLog:
     @property
     def start_offset(self) -> int:
         """The first offset that can be read."""
-        return self._segments[0].base_offset
+        return self._start
 
     @property
     def next_offset(self) -> int:
@@ -79,6 +86,16 @@ class PartitionLog:
     def size_bytes(self) -> int:
         """Bytes of all its segments."""
         return sum(segment.size for segment in self._segments)
+
+    @property
+    def active_bytes(self) -> int:
+        """Bytes of the segment that is appended to."""
+        return self._active.size
+
+    @property
+    def closed(self) -> Sequence[Segment]:
+        """The segments that are not appended to any more, oldest first."""
+        return self._segments[:-1]
 
     def trouble(self, now: float) -> str | None:
         """Why it takes no records, as far as the last minute's appends tell; `now` is monotonic."""
@@ -109,9 +126,10 @@ class PartitionLog:
         """
         if self._broken is not None:
             raise LogWriteError(self._broken)
-        segment = self._active
-        if segment.size and segment.size + len(records) > self._settings.segment_bytes:
-            segment = self._roll()
+        segment, now = self._active, time.time()
+        is_full = segment.size + len(records) > self._settings.segment_bytes
+        if segment.size and (is_full or now - segment.begun > self._roll_seconds):
+            segment = self.roll()
         base_offset = segment.next_offset
         pieces: list[bytes | memoryview] = [base_offset_bytes(base_offset), memoryview(records)[8:]]
         try:
@@ -126,8 +144,10 @@ class PartitionLog:
         self.check_in_place()
         self._refused = None
         segment.add(header, base_offset)
+        if len(records) == segment.size:
+            segment.begun = now  # its own timestamps may be those of a backfill
         self.appended_bytes += len(records)
-        self.producers.record(header, base_offset, time.time())
+        self.producers.record(header, base_offset, now)
         return base_offset
 
     def read(self, offset: int, max_bytes: int, *, at_least_one: bool) -> bytes:
@@ -155,19 +175,45 @@ class PartitionLog:
         finally:
             self._close_after_reading(fd)
 
-    def batch_reaching(self, timestamp: int) -> bytes | None:
-        """The first batch whose highest timestamp (ms) is at least `timestamp`."""
+    def batch_reaching(self, timestamp: int, offset: int) -> bytes | None:
+        """The first batch that ends after `offset` and has a timestamp (ms) from `timestamp` on."""
+
+        def reaches(header: BatchHeader) -> bool:
+            return header.max_timestamp >= timestamp and header.next_offset > offset
+
         for segment in self._segments:
-            if segment.max_timestamp < timestamp or not segment.size:
+            if segment.max_timestamp < timestamp or segment.next_offset <= offset:
                 continue
             fd = self._open_for_reading(segment)
             try:
-                start = segment.time_scan_start(timestamp)
-                found = find_batch(fd, segment, start, lambda head: head.max_timestamp >= timestamp)
-                return None if found is None else os.pread(fd, found[1].size, found[0])
+                start = max(segment.time_scan_start(timestamp), segment.scan_start(offset))
+                found = find_batch(fd, segment, start, reaches)
+                if found is not None:
+                    return os.pread(fd, found[1].size, found[0])
             finally:
                 self._close_after_reading(fd)
         return None
+
+    def advance_start(self, offset: int) -> None:
+        """Delete all before `offset`, of which at most `next_offset` counts.
+
+        Whatever the moment of a crash, the log then begins where it did or at `offset`. Raises
+        OSError: it still begins where it did, or files that are of no use could not be removed.
+        """
+        offset = min(offset, self.next_offset)
+        if offset <= self._start:
+            return
+        if offset == self.next_offset and self._active.size:
+            with suppress(LogWriteError):  # then its bytes stay until it is closed
+                self.roll()
+        gone = [segment for segment in self.closed if segment.next_offset <= offset]
+        if gone:
+            sync_sidecar(gone[-1].path)
+        write_start(self.folder, offset)
+        self._start = offset
+        if gone:
+            del self._segments[: len(gone)]
+            remove_segments(gone)
 
     def check_in_place(self) -> None:
         """Raise DataFolderLostError unless appends go to the file that bears the log's name."""
@@ -243,8 +289,11 @@ class PartitionLog:
         if fd != self._fd:
             os.close(fd)
 
-    def _roll(self) -> Segment:
-        """Close the active segment and begin the next; nothing changes when that fails."""
+    def roll(self) -> Segment:
+        """Close the active segment and begin the next.
+
+        Raises LogWriteError: nothing has changed.
+        """
         closed = self._active
         try:
             write_sidecar(Closed(closed, self.producers))

@@ -1,8 +1,9 @@
 """Opening a log after whatever happened: sound segments kept, a torn tail cut, a hole closed.
 
 The last segment is read whole and its checksums compared, for a crash can only have torn what was
-being written. Closed segments are taken from their sidecars. A segment that does not continue the
-one before it is set aside, never removed.
+being written. Closed segments are taken from their sidecars. What lies before the log's start is
+removed, should a crash have come between. A segment that does not continue the one before it is set
+aside, never removed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,17 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from headrace.infra.broker.durable import write_durably
+from headrace.infra.broker.durable import sync_directory
+from headrace.infra.broker.log_start import read_start, write_start
 from headrace.infra.broker.producers import ProducerStates
 from headrace.infra.broker.segment import SUFFIX, Segment, scan_segment, segment_name
-from headrace.infra.broker.sidecar import Closed, read_sidecar, write_sidecar
+from headrace.infra.broker.sidecar import (
+    Closed,
+    producers_before,
+    read_sidecar,
+    remove_segments,
+    write_sidecar,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +34,6 @@ if TYPE_CHECKING:
     from headrace.infra.broker.record_batch import BatchHeader
 
 _log = structlog.get_logger("broker")
-_START: Final = "log-start"
 _NAME: Final = re.compile(rf"\d{{20}}{re.escape(SUFFIX)}")
 
 
@@ -34,9 +41,11 @@ _NAME: Final = re.compile(rf"\d{{20}}{re.escape(SUFFIX)}")
 class Recovered:
     """The log's sound segments, oldest first, and the producers as of their end.
 
-    `losses` says what acknowledged records were lost in ways a crash of the process can't explain.
+    Records before the offset `start` are deleted, even where their segment is still there. `losses`
+    says what acknowledged records were lost in ways a crash of the process can't explain.
     """
 
+    start: int
     segments: list[Segment] = field(default_factory=list)
     producers: ProducerStates = field(default_factory=ProducerStates)
     losses: list[str] = field(default_factory=list)
@@ -44,12 +53,14 @@ class Recovered:
 
 def recover_segments(folder: Path, index_interval_bytes: int) -> Recovered:
     """Read the log in `folder`. A topic is made with its first segments, so there are some."""
-    recovered = Recovered()
-    bases = _segment_bases(folder)
-    start = _read_start(folder)
-    if not bases or bases[0] != start:
-        recovered.losses.append(f"{folder} lacks its first segment, of offset {start}")
-        write_start(folder, bases[0] if bases else 0)
+    recovered = Recovered(read_start(folder))
+    bases = _remove_below(folder, _segment_bases(folder), recovered.start)
+    if not bases or bases[0] > recovered.start:
+        recovered.losses.append(f"{folder} lacks its first segment, of offset {recovered.start}")
+        recovered.start = bases[0] if bases else 0
+        write_start(folder, recovered.start)
+    if bases:
+        recovered.producers = producers_before(folder, bases[0])
     for place, base in enumerate(bases):
         previous = recovered.segments[-1] if recovered.segments else None
         if previous is not None and previous.next_offset != base:
@@ -69,6 +80,8 @@ def recover_segments(folder: Path, index_interval_bytes: int) -> Recovered:
         recovered.segments.append(segment)
         if not is_last:
             write_sidecar(Closed(segment, recovered.producers))
+    if bases and recovered.segments[-1].next_offset < recovered.start:
+        _begin_again(recovered, folder, index_interval_bytes)
     return recovered
 
 
@@ -82,16 +95,23 @@ def _segment_bases(folder: Path) -> list[int]:
     return [base for base in bases if (folder / segment_name(base)).exists()]
 
 
-def write_start(folder: Path, offset: int) -> None:
-    """Record that the log begins here, and that what lay before is gone for a known reason."""
-    write_durably(folder / _START, f"{offset}\n".encode())
+def _remove_below(folder: Path, bases: list[int], start: int) -> list[int]:
+    """Finish a deletion: segments that end at or before the start are removed."""
+    while len(bases) > 1 and bases[1] <= start:
+        (folder / segment_name(bases[0])).unlink()
+        bases = bases[1:]
+    return bases
 
 
-def _read_start(folder: Path) -> int:
-    try:
-        return int((folder / _START).read_text())
-    except (FileNotFoundError, ValueError):
-        return 0
+def _begin_again(recovered: Recovered, folder: Path, index_interval_bytes: int) -> None:
+    """All was deleted up to an offset whose records the disk then lost: none that is missed."""
+    path = folder / segment_name(recovered.start)
+    path.touch()
+    sync_directory(folder)
+    remove_segments(recovered.segments)
+    recovered.segments = [
+        Segment(path, recovered.start, index_interval_bytes, next_offset=recovered.start)
+    ]
 
 
 def _read_segment(segment: Segment, producers: ProducerStates, *, verify: bool) -> None:

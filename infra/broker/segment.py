@@ -7,6 +7,7 @@ The file's name is the offset of its first record. The index is sparse and in me
 from __future__ import annotations
 
 import errno
+import math
 import os
 from array import array
 from bisect import bisect_left, bisect_right
@@ -46,6 +47,8 @@ class Segment:
     next_offset: int
     size: int = 0
     max_timestamp: int = NO_TIMESTAMP
+    begun: float = math.inf
+    """Wall clock of its first append, in seconds; after a start, what that batch says."""
     offsets: array[int] = field(default_factory=lambda: array("q"))
     positions: array[int] = field(default_factory=lambda: array("q"))
     timestamps: array[int] = field(default_factory=lambda: array("q"))
@@ -53,6 +56,8 @@ class Segment:
 
     def add(self, header: BatchHeader, base_offset: int) -> None:
         """Note a batch that was written at the end of the file."""
+        if not self.size:
+            self.begun = header.max_timestamp / 1_000
         if not self.positions or self.size - self.positions[-1] >= self.index_interval_bytes:
             self.offsets.append(base_offset)
             self.positions.append(self.size)

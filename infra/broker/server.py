@@ -23,12 +23,15 @@ from headrace.infra.broker.offsets import GroupOffsets
 from headrace.infra.broker.offsets_api import OffsetsApi
 from headrace.infra.broker.produce_api import ProduceApi
 from headrace.infra.broker.producer_ids import ProducerIds
+from headrace.infra.broker.records_api import RecordsApi
+from headrace.infra.broker.retention import Retention
 from headrace.infra.broker.settings import BrokerSettings
 from headrace.infra.broker.topics import Topic, Topics
 from headrace.infra.broker.topics_api import TopicsApi
 from headrace.infra.broker.wire import APIS, ProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -63,6 +66,7 @@ class BrokerServer:
         self._topics = Topics(self._folder.topics, self.settings)
         self._offsets = GroupOffsets(self._folder.offsets)
         self._durability = Durability(self.settings.fsync)
+        self._retention = Retention(self._topics, self._offsets, self.settings)
         self._arrivals = Arrivals()
         self._coordinator = GroupCoordinator(self.settings)
         self._handlers = self._routes()
@@ -81,6 +85,7 @@ class BrokerServer:
             OffsetsApi(folder, topics, self._offsets, self._coordinator, settings),
             GroupAdminApi(self._offsets, self._coordinator),
             ClusterApi(folder, topics, settings),
+            RecordsApi(folder, topics, self._retention),
             TopicsApi(folder, topics, self._offsets, self._arrivals, settings),
         )
         return {key: handler for api in apis for key, handler in api.routes().items()}
@@ -104,6 +109,11 @@ class BrokerServer:
     def topics(self) -> list[Topic]:
         """The topics as of now; from any thread."""
         return self._topics.all()
+
+    @property
+    def unlanded(self) -> Mapping[str, int]:
+        """Records that were deleted before they had landed, by topic, since the start."""
+        return self._retention.unlanded
 
     @property
     def cluster_id(self) -> str:
@@ -152,6 +162,7 @@ class BrokerServer:
         self._watchers = [
             asyncio.create_task(self._watch_folder()),
             asyncio.create_task(self._forget_now_and_then()),
+            asyncio.create_task(self._keep_retention()),
         ]
         _log.info(
             "broker ready",
@@ -223,6 +234,15 @@ class BrokerServer:
             await asyncio.sleep(self.settings.upkeep_seconds)
             self._topics.forget_producers(time.time() - self.settings.producer_expiry_seconds)
             self._coordinator.forget_idle(self._offsets.groups)
+
+    async def _keep_retention(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(self.settings.retention_check_seconds)
+                self._folder.check_in_place()
+                self._retention.enforce(time.time())
+        except DataFolderLostError as error:
+            self._fail(error)
 
     def _fail(self, error: DataFolderLostError) -> None:
         """Stop serving at once: no answer is better than one that acknowledges what is lost."""

@@ -38,6 +38,10 @@ class BrokerSettings:
     segment_bytes: int = 128 * 1024 * 1024
     """A log file that has reached this size is closed and a new one begun."""
 
+    segment_seconds: float = 24 * 3600.0
+    """So is one whose first record is older than this when the next is appended (or older than
+    records are kept)."""
+
     index_interval_bytes: int = 16 * 1024
     """Bytes of log between two entries of the in-memory offset index."""
 
@@ -51,11 +55,25 @@ class BrokerSettings:
     """When a write is acknowledged: once the operating system has it ("os", survives a crash of the
     process), or once it is on disk, one fsync shared by all that wait ("group")."""
 
-    retention_bytes: int | None = None
-    """Bytes to keep of each topic partition; None keeps everything. Reserved: not enforced yet."""
+    retention_seconds: float | None = 7 * 24 * 3600.0
+    """Closed segments whose newest record is older are deleted; None keeps everything."""
 
-    retention_seconds: float | None = None
-    """Age to keep records to; None keeps everything. Reserved: not enforced yet."""
+    retention_bytes: int | None = None
+    """Bytes to keep of each topic partition, by deleting its oldest closed segments; None keeps
+    everything."""
+
+    max_disk_bytes: int | None = None
+    """Bytes that all logs together may take; over it the oldest closed segments are deleted, what
+    has landed first, but then also what has not. None sets no limit."""
+
+    landing_group: str | None = None
+    """Consumer group whose committed offsets say what has landed."""
+
+    landing_topics: frozenset[str] = frozenset()
+    """Topics of which nothing expires before `landing_group` has committed it."""
+
+    retention_check_seconds: float = 5.0
+    """How often the broker looks for what is to be deleted."""
 
     producer_expiry_seconds: float = 7 * 24 * 3600.0
     """A producer that has sent nothing for so long is forgotten."""

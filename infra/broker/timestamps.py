@@ -14,10 +14,11 @@ _XERIAL: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEAD: Final = 16
 
 
-def first_offset_at(batch: bytes, timestamp: int) -> tuple[int, int]:
-    """(timestamp, offset) of the first record whose timestamp (ms) is at least `timestamp`.
+def first_offset_at(batch: bytes, timestamp: int, first: int = 0) -> tuple[int, int] | None:
+    """(timestamp, offset) of the first record from offset `first` on whose timestamp (ms) is at
+    least `timestamp`; None when there is none.
 
-    `batch` is one whole record batch with such a record in it. Raises RequestRefusedError (2) when
+    `batch` is one whole record batch. Raises RequestRefusedError (2) when
     it can't be decoded.
     """
     header = read_header(batch)
@@ -27,13 +28,13 @@ def first_offset_at(batch: bytes, timestamp: int) -> tuple[int, int]:
         for _ in range(header.record_count):
             length, body = _varint(records, position)
             delta, after = _varint(records, body + 1)  # one byte of attributes comes first
-            if header.base_timestamp + delta >= timestamp:
-                offset_delta, _ = _varint(records, after)
-                return header.base_timestamp + delta, header.base_offset + offset_delta
+            offset = header.base_offset + _varint(records, after)[0]
+            if header.base_timestamp + delta >= timestamp and offset >= first:
+                return header.base_timestamp + delta, offset
             position = body + length
     except (IndexError, cramjam.DecompressionError) as error:
         raise RequestRefusedError(ErrorCode.corrupt_message, str(error)) from error
-    return header.max_timestamp, header.base_offset
+    return None
 
 
 def _decompress(codec: int, data: memoryview) -> bytes:

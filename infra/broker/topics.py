@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
@@ -19,13 +20,16 @@ from kio.schema.errors import ErrorCode
 from headrace.infra.broker.durable import sync_directory, write_durably
 from headrace.infra.broker.errors import RequestRefusedError
 from headrace.infra.broker.log import PartitionLog
+from headrace.infra.broker.log_start import write_start
 from headrace.infra.broker.segment import segment_name
+from headrace.infra.broker.topic_rules import Keep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from headrace.infra.broker.settings import BrokerSettings
+    from headrace.infra.broker.topic_rules import TopicConfigs
 
 _log = structlog.get_logger("broker")
 _LEGAL_NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
@@ -43,6 +47,8 @@ class Topic:
     name: str
     topic_id: UUID
     folder: Path
+    configs: TopicConfigs
+    keep: Keep
     logs: tuple[PartitionLog, ...]
 
 
@@ -122,8 +128,13 @@ class Topics:
             )
         return partitions
 
-    def create(self, name: str, partitions: int) -> Topic:
-        """Make a topic, on disk before this returns. Raises RequestRefusedError as `check_new`."""
+    def create(
+        self, name: str, partitions: int, configs: TopicConfigs = MappingProxyType({})
+    ) -> Topic:
+        """Make a topic, on disk before this returns; `configs` are its own.
+
+        Raises RequestRefusedError as `check_new`, and 56.
+        """
         count = self.check_new(name, partitions)
         topic_id = uuid4()
         fresh = self._folder / f"{_NEW}{topic_id.hex}"
@@ -132,7 +143,13 @@ class Topics:
             for partition in range(count):
                 (fresh / str(partition)).mkdir()
                 (fresh / str(partition) / segment_name(0)).touch()
-            description = {"name": name, "topic_id": topic_id.hex, "partitions": count}
+                write_start(fresh / str(partition), 0)
+            description = {
+                "name": name,
+                "topic_id": topic_id.hex,
+                "partitions": count,
+                "configs": dict(configs),
+            }
             write_durably(fresh / _DESCRIPTION, json.dumps(description).encode() + b"\n")
             folder = self._folder / f"{topic_id.hex[:8]}-{name[:_NAME_IN_FOLDER]}"
             fresh.rename(folder)
@@ -181,13 +198,23 @@ class Topics:
             found = json.loads((folder / _DESCRIPTION).read_bytes())
             name, count = str(found["name"]), int(found["partitions"])
             topic_id = UUID(hex=found["topic_id"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            configs = {str(key): str(value) for key, value in found.get("configs", {}).items()}
+            keep = Keep.of(configs, self._settings)
+        except (
+            FileNotFoundError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RequestRefusedError,
+        ) as error:
             aside = folder.with_name(f"{_ASIDE}{folder.name}")
             folder.rename(aside)
             return [f"{folder} has no readable {_DESCRIPTION} ({error}), set aside as {aside.name}"]
         logs = []
+        roll_seconds = keep.roll_seconds(self._settings.segment_seconds)
         for partition in range(count):
             (folder / str(partition)).mkdir(exist_ok=True)
-            logs.append(PartitionLog(folder / str(partition), self._settings))
-        self._topics[name] = Topic(name, topic_id, folder, tuple(logs))
+            logs.append(PartitionLog(folder / str(partition), self._settings, roll_seconds))
+        self._topics[name] = Topic(name, topic_id, folder, configs, keep, tuple(logs))
         return [loss for log in logs for loss in log.losses]

@@ -16,7 +16,7 @@ from kio.static.primitive import i8, i16, i32
 
 from headrace.infra.broker import wire
 from headrace.infra.broker.call import NO_THROTTLE, NODE_ID, Call, Handler
-from headrace.infra.broker.configs import topic_configs
+from headrace.infra.broker.configs import own_configs, topic_configs
 from headrace.infra.broker.errors import RequestRefusedError
 
 if TYPE_CHECKING:
@@ -83,18 +83,12 @@ class TopicsApi:
                 f"replication factor {asked.replication_factor} found, 1 expected: "
                 "the embedded broker is one node",
             )
-        given = {config.name: config.value for config in topic_configs(self._settings)}
-        for config in asked.configs:
-            if config.value != given.get(config.name):
-                raise RequestRefusedError(
-                    ErrorCode.invalid_config,
-                    f"{config.name} = {config.value} found: all topics of the embedded broker have "
-                    f"the broker's settings, {config.name} = {given.get(config.name, 'unknown')}",
-                )
+        wanted = {config.name: config.value or "" for config in asked.configs}
+        configs = own_configs(wanted, self._settings)
         count, topic_id = self._topics.check_new(asked.name, partitions), None
         if not validate_only:
             self._folder.check_in_place()
-            topic_id = self._topics.create(asked.name, partitions).topic_id
+            topic_id = self._topics.create(asked.name, partitions, configs).topic_id
         return CreatableTopicResult(
             name=asked.name,
             topic_id=topic_id,
@@ -110,7 +104,7 @@ class TopicsApi:
                     config_source=i8(config.source),
                     is_sensitive=False,
                 )
-                for config in topic_configs(self._settings)
+                for config in topic_configs(self._settings, configs)
             ),
         )
 

@@ -44,6 +44,7 @@ LIST_GROUPS: Final = 16
 API_VERSIONS: Final = 18
 CREATE_TOPICS: Final = 19
 DELETE_TOPICS: Final = 20
+DELETE_RECORDS: Final = 21
 INIT_PRODUCER_ID: Final = 22
 DESCRIBE_CONFIGS: Final = 32
 DELETE_GROUPS: Final = 42
@@ -92,6 +93,7 @@ APIS: Final[dict[int, Api]] = {
         _offer(API_VERSIONS, "ApiVersions", 0, 4),
         _offer(CREATE_TOPICS, "CreateTopics", 2, 7),
         _offer(DELETE_TOPICS, "DeleteTopics", 1, 6),
+        _offer(DELETE_RECORDS, "DeleteRecords", 0, 2),
         _offer(INIT_PRODUCER_ID, "InitProducerId", 0, 5),
         _offer(DESCRIBE_CONFIGS, "DescribeConfigs", 1, 4),
         _offer(DELETE_GROUPS, "DeleteGroups", 0, 2),

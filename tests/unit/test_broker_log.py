@@ -194,7 +194,7 @@ def test_a_timestamp_finds_the_first_record_at_or_after_it(
             put(log, batch([b"v" * 30] * len(times), timestamps=times, codec=codec))
         flat = [time for times in stamps for time in times]
         expected = next(((t, o) for o, t in enumerate(flat) if t >= asked), None)
-        found = log.batch_reaching(asked)
+        found = log.batch_reaching(asked, 0)
         assert (None if found is None else first_offset_at(found, asked)) == expected
         log.close()
 

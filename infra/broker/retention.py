@@ -1,0 +1,186 @@
+"""What is deleted of the logs: closed segments too old, too many, or too much for the disk.
+
+A topic that the project lands in its lake loses only what has landed, as far as the project's own
+consumer group has committed; but for the limit on the disk, which spares nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import structlog
+
+from headrace.infra.broker.log import LogWriteError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from headrace.infra.broker.log import PartitionLog
+    from headrace.infra.broker.offsets import GroupOffsets
+    from headrace.infra.broker.segment import Segment
+    from headrace.infra.broker.settings import BrokerSettings
+    from headrace.infra.broker.topic_rules import Keep
+    from headrace.infra.broker.topics import Topics
+
+_Key = TypeVar("_Key")
+_log = structlog.get_logger("broker")
+ALL_LANDED: Final = sys.maxsize
+"""Of a topic partition that nobody has to land."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A closed segment as far as its deletion goes; `written` is wall clock, in seconds."""
+
+    next_offset: int
+    size: int
+    written: float
+
+
+def expired(pieces: Sequence[Piece], log_bytes: int, keep: Keep, landed: int, now: float) -> int:
+    """How many of a log's oldest closed segments may go.
+
+    `log_bytes` counts the active segment as well, and at least `keep.size_bytes` stay. Nothing at
+    or after the offset `landed` goes, nor what comes after something that stays.
+    """
+    for count, piece in enumerate(pieces):
+        too_old = keep.seconds is not None and now - piece.written > keep.seconds
+        too_much = keep.size_bytes is not None and log_bytes - piece.size >= keep.size_bytes
+        if not (too_old or too_much) or piece.next_offset > landed:
+            return count
+        log_bytes -= piece.size
+    return len(pieces)
+
+
+def forced(logs: Mapping[_Key, tuple[Sequence[Piece], int]], excess: int) -> dict[_Key, int]:
+    """How many of each log's oldest closed segments must go to be rid of `excess` bytes.
+
+    `logs` has the closed segments and the offset up to which they have landed. What has landed goes
+    first, and of that what was written first.
+    """
+
+    def entry(order: int, key: _Key, count: int) -> tuple[bool, float, int, _Key, int]:
+        pieces, landed = logs[key]
+        return pieces[count].next_offset > landed, pieces[count].written, order, key, count
+
+    goes: dict[_Key, int] = {}
+    heap = [entry(order, key, 0) for order, key in enumerate(logs) if logs[key][0]]
+    heapq.heapify(heap)
+    while heap and excess > 0:
+        _, _, order, key, count = heapq.heappop(heap)
+        pieces, _ = logs[key]
+        excess -= pieces[count].size
+        goes[key] = count + 1
+        if count + 1 < len(pieces):
+            heapq.heappush(heap, entry(order, key, count + 1))
+    return goes
+
+
+class Retention:
+    """Deletes from the logs of a broker. One event loop owns it.
+
+    `unlanded` counts, by topic, the records that were deleted before they had landed.
+    """
+
+    def __init__(self, topics: Topics, offsets: GroupOffsets, settings: BrokerSettings) -> None:
+        self._topics = topics
+        self._offsets = offsets
+        self._settings = settings
+        self.unlanded: Counter[str] = Counter()
+
+    def enforce(self, now: float) -> None:
+        """Delete what is over the rules at `now` (wall clock, in seconds).
+
+        What the disk does not let go now is tried again the next time.
+        """
+        for topic in self._topics:
+            for partition, log in enumerate(topic.logs):
+                pieces = _pieces(log, now)
+                landed = self._landed(topic.name, partition)
+                count = expired(pieces, log.size_bytes, topic.keep, landed, now)
+                if count:
+                    self._delete(topic.name, partition, pieces[count - 1].next_offset, "expired")
+        if self._settings.max_disk_bytes is not None:
+            self._shrink(self._settings.max_disk_bytes, now)
+
+    def delete_before(self, topic: str, partition: int, offset: int, reason: str) -> None:
+        """Let a topic partition begin at `offset`. Raises OSError: it was not told, or not all."""
+        log = self._topics.log(topic, partition)
+        landed = max(self._landed(topic, partition), log.start_offset)
+        before = log.start_offset, log.size_bytes
+        log.advance_start(offset)
+        deleted = log.start_offset - before[0]
+        if not deleted:
+            return
+        told = {
+            "topic": topic,
+            "partition": partition,
+            "reason": reason,
+            "log_start_offset": log.start_offset,
+            "deleted_records": deleted,
+            "freed_bytes": before[1] - log.size_bytes,
+        }
+        unlanded = max(0, log.start_offset - landed)
+        if unlanded:
+            self.unlanded[topic] += unlanded
+            _log.error("records deleted before they had landed", unlanded_records=unlanded, **told)
+        else:
+            _log.info("records deleted", **told)
+
+    def _shrink(self, limit: int, now: float) -> None:
+        places = [
+            ((topic.name, partition), log)
+            for topic in self._topics
+            for partition, log in enumerate(topic.logs)
+        ]
+        excess = sum(log.size_bytes for _, log in places) - limit
+        if excess <= 0:
+            return
+        # Active segments are never deleted: together they may take half of the limit.
+        share = limit // (2 * len(places))
+        for _, log in places:
+            if log.active_bytes > share:
+                try:
+                    log.roll()
+                except LogWriteError as error:
+                    _log.error("segment not closed", folder=str(log.folder), reason=str(error))
+        closed = {place: (_pieces(log, now), self._landed(*place)) for place, log in places}
+        for place, count in forced(closed, excess).items():
+            pieces, _ = closed[place]
+            self._delete(*place, pieces[count - 1].next_offset, f"max_disk_bytes = {limit}")
+
+    def _delete(self, topic: str, partition: int, offset: int, reason: str) -> None:
+        try:
+            self.delete_before(topic, partition, offset, reason)
+        except OSError as error:
+            _log.error("records not deleted", topic=topic, partition=partition, reason=str(error))
+
+    def _landed(self, topic: str, partition: int) -> int:
+        """The offset up to which the project's consumers are done with a topic partition."""
+        group = self._settings.landing_group
+        if group is None or topic not in self._settings.landing_topics:
+            return ALL_LANDED
+        committed = self._offsets.of_group(group).get((topic, partition))
+        return 0 if committed is None else committed.offset
+
+
+def _pieces(log: PartitionLog, now: float) -> list[Piece]:
+    return [Piece(s.next_offset, s.size, _written(s, now)) for s in log.closed]
+
+
+def _written(segment: Segment, now: float) -> float:
+    """When its newest record was written, as its producer says.
+
+    Where that says nothing or lies in the future (a clock that was turned back), the file knows.
+    """
+    said = segment.max_timestamp / 1_000
+    if 0 <= said <= now:
+        return said
+    try:
+        return min(now, segment.path.stat().st_mtime)
+    except OSError:
+        return now
