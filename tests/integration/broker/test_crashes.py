@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import resource
 import shutil
 import signal
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaStorageError
 
 from headrace.infra.broker.errors import (
@@ -25,131 +21,11 @@ from headrace.infra.broker.errors import (
 )
 from headrace.infra.broker.server import BrokerServer
 from headrace.infra.broker.settings import BrokerSettings
+from support.broker_clients import new_producer, read_topic, until
+from support.broker_process import BrokerProcess, serving
 
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 60
 PARTITIONS = 4
-
-SERVE = """
-import sys
-from pathlib import Path
-from headrace.errors import HeadraceError
-from headrace.infra.broker.service import run_broker
-from headrace.infra.broker.settings import BrokerSettings
-
-settings = BrokerSettings(segment_bytes=int(sys.argv[3]), fsync=sys.argv[4])
-try:
-    run_broker(
-        Path(sys.argv[1]),
-        port=int(sys.argv[2]),
-        settings=settings,
-        on_ready=lambda server: print("ready", server.port, flush=True),
-    )
-except HeadraceError as error:
-    sys.exit(f"{type(error).__name__}: {error}")
-"""
-
-
-class Process:
-    """A broker in a process of its own, on a port that stays the same over restarts."""
-
-    def __init__(self, folder: Path, *, segment_bytes: int = 100_000, fsync: str = "os") -> None:
-        self.folder = folder
-        self.port = 0
-        self._options = (str(segment_bytes), fsync)
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self, *, max_file_bytes: int | None = None) -> None:
-        def limit() -> None:
-            if max_file_bytes is not None:
-                _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, hard))
-
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-c",
-            SERVE,
-            str(self.folder),
-            str(self.port),
-            *self._options,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            preexec_fn=limit,
-        )
-        assert self._process.stdout is not None
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            async for line in self._process.stdout:
-                if line.startswith(b"ready"):
-                    self.port = int(line.split()[1])
-                    return
-        raise AssertionError(await self.ended())
-
-    async def kill(self) -> None:
-        assert self._process is not None
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.communicate()
-
-    async def terminate(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        assert self._process is not None
-        self._process.send_signal(number)
-        return await self.ended()
-
-    async def ended(self) -> tuple[int, str]:
-        """Exit code and what it said on stderr."""
-        assert self._process is not None
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            _, said = await self._process.communicate()
-        assert self._process.returncode is not None
-        return self._process.returncode, said.decode()
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-
-@asynccontextmanager
-async def serving(process: Process) -> AsyncIterator[Process]:
-    try:
-        yield process
-    finally:
-        await process.kill()
-
-
-def new_producer(address: str) -> AIOKafkaProducer:
-    return AIOKafkaProducer(
-        bootstrap_servers=address,
-        enable_idempotence=True,
-        compression_type="zstd",
-        linger_ms=0,
-        retry_backoff_ms=20,
-        request_timeout_ms=5_000,
-        metadata_max_age_ms=1_000,
-    )
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait for a condition, up to the deadline."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not holds():  # noqa: ASYNC110 (what is waited for happens in another process)
-            await asyncio.sleep(0.002)
-
-
-async def read_topic(address: str, topic: str) -> dict[int, list[bytes]]:
-    """Every record of a topic, by topic partition, in order of offsets without a gap."""
-    places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
-    found: dict[int, list[bytes]] = {place.partition: [] for place in places}
-    async with AIOKafkaConsumer(bootstrap_servers=address, auto_offset_reset="earliest") as reading:
-        reading.assign(places)
-        ends = await reading.end_offsets(places)
-        await reading.seek_to_beginning(*places)
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while any(len(found[place.partition]) < ends[place] for place in places):
-                for place, records in (await reading.getmany(timeout_ms=200)).items():
-                    for record in records:
-                        assert record.offset == len(found[place.partition])
-                        found[place.partition].append(record.value)
-    return found
 
 
 async def keep_sending(
@@ -175,7 +51,7 @@ async def test_nothing_acknowledged_is_lost_or_doubled_over_kills(
     chance = random.Random(fsync)
     acknowledged: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
     stop = asyncio.Event()
-    async with serving(Process(tmp_path / "b", fsync=fsync)) as broker:
+    async with serving(BrokerProcess(tmp_path / "b", fsync=fsync)) as broker:
         await broker.start()
         async with new_producer(broker.address) as sending:
             await sending.partitions_for("t")
@@ -196,7 +72,7 @@ async def test_nothing_acknowledged_is_lost_or_doubled_over_kills(
 
 
 async def test_a_torn_tail_is_cut_and_the_producer_goes_on(tmp_path: Path) -> None:
-    async with serving(Process(tmp_path / "b")) as broker:
+    async with serving(BrokerProcess(tmp_path / "b")) as broker:
         await broker.start()
         async with new_producer(broker.address) as sending:
             for number in range(20):
@@ -213,7 +89,7 @@ async def test_a_torn_tail_is_cut_and_the_producer_goes_on(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_it_cleanly(tmp_path: Path, number: int) -> None:
-    async with serving(Process(tmp_path / "b")) as broker:
+    async with serving(BrokerProcess(tmp_path / "b")) as broker:
         await broker.start()
         async with new_producer(broker.address) as sending:
             await sending.send_and_wait("t", b"x", partition=0)
@@ -224,12 +100,11 @@ async def test_a_signal_ends_it_cleanly(tmp_path: Path, number: int) -> None:
 
 
 async def test_a_second_broker_on_a_folder_is_refused_by_name(tmp_path: Path) -> None:
-    async with serving(Process(tmp_path / "b")) as broker:
+    async with serving(BrokerProcess(tmp_path / "b")) as broker:
         await broker.start()
-        assert broker._process is not None
-        with pytest.raises(BrokerAlreadyRunningError, match=f"pid {broker._process.pid}"):
+        with pytest.raises(BrokerAlreadyRunningError, match=f"pid {broker.pid}"):
             await BrokerServer(tmp_path / "b").start()
-        second = Process(tmp_path / "b")
+        second = BrokerProcess(tmp_path / "b")
         with pytest.raises(AssertionError, match="BrokerAlreadyRunningError"):
             await second.start()
         async with new_producer(broker.address) as sending:
@@ -313,7 +188,7 @@ async def test_files_missing_at_start_make_it_another_cluster(tmp_path: Path, re
 
 
 async def test_a_removed_folder_is_noticed_without_any_traffic(tmp_path: Path) -> None:
-    async with serving(Process(tmp_path / "b")) as broker:
+    async with serving(BrokerProcess(tmp_path / "b")) as broker:
         await broker.start()
         async with new_producer(broker.address) as sending:
             await sending.send_and_wait("t", b"x", partition=0)
@@ -332,7 +207,7 @@ async def test_no_moment_of_removal_acknowledges_what_a_healthy_broker_lacks(
     """Removals at random moments under load: every broker whose folder went, ends."""
     chance = random.Random(1)
     for attempt in range(5):
-        broker = Process(tmp_path / str(attempt))
+        broker = BrokerProcess(tmp_path / str(attempt))
         async with serving(broker):
             await broker.start()
             stop = asyncio.Event()
@@ -352,7 +227,7 @@ async def test_no_moment_of_removal_acknowledges_what_a_healthy_broker_lacks(
 
 async def test_a_full_disk_refuses_and_forgets_nothing(tmp_path: Path) -> None:
     """No file may grow over 64 KiB, as with a full disk; then the limit goes."""
-    async with serving(Process(tmp_path / "b", segment_bytes=10_000_000)) as broker:
+    async with serving(BrokerProcess(tmp_path / "b", segment_bytes=10_000_000)) as broker:
         await broker.start(max_file_bytes=64 * 1024)
         acknowledged: list[bytes] = []
         plain = AIOKafkaProducer(
@@ -377,7 +252,7 @@ async def test_a_full_disk_refuses_and_forgets_nothing(tmp_path: Path) -> None:
 
 
 async def test_an_idempotent_producer_waits_for_space_and_goes_on(tmp_path: Path) -> None:
-    async with serving(Process(tmp_path / "b", segment_bytes=10_000_000)) as broker:
+    async with serving(BrokerProcess(tmp_path / "b", segment_bytes=10_000_000)) as broker:
         await broker.start(max_file_bytes=20_000)
         async with new_producer(broker.address) as sending:
             values = [os.urandom(5_000) for _ in range(8)]
