@@ -186,7 +186,9 @@ def test_a_delivery_the_ledger_does_not_know_is_named(small: SmallLake) -> None:
 
 def test_a_revoked_delivery_has_no_records(small: SmallLake) -> None:
     (found,) = check(small, WHOLE[0], expected(2, 2, "revoked")).differences
-    assert found.endswith("2 records in bronze, though it is revoked")
+    assert found.endswith(
+        "though it is revoked: run `headrace revoke 20240601T000000000002-000000000002`"
+    )
 
 
 def test_records_of_other_producers_are_counted_apart(small: SmallLake) -> None:

@@ -238,7 +238,7 @@ def test_a_rejected_delivery_is_retried_under_its_own_id(project: Project) -> No
     project.take()
     reject_all(project)
     (row,) = project.rows()
-    assert project.retries.retry(row, "sales")
+    assert project.retries.retry(row, "sales", "asked for")
     assert [(r.delivery_id, r.state) for r in project.rows()] == [(row.delivery_id, "received")]
 
 
@@ -250,8 +250,8 @@ def test_of_two_rejected_with_the_same_content_one_is_accepted_on_retry(project:
     project.take()
     reject_all(project)
     first, second = project.rows()
-    assert project.retries.retry(first, "sales")
-    assert not project.retries.retry(second, "sales")
+    assert project.retries.retry(first, "sales", "asked for")
+    assert not project.retries.retry(second, "sales", "asked for")
     assert project.states() == [("a.csv", "received"), ("b.csv", "duplicate")]
     assert project.rows()[1].duplicate_of == first.delivery_id
 
