@@ -122,6 +122,9 @@ class Decider:
         return self._intake.take_again(row, stream, replacing=replacing).identity.delivery_id
 
     def _expire(self, rows: Sequence[DeliveryRow]) -> None:
+        """Remove their bytes, also where they lie under the ids of what came before them."""
         for row in rows:
-            self._spool.expire(row.source, row.delivery_id)
-        self._ledger.expire([row.delivery_id for row in rows], datetime.now(UTC))
+            gone = self._ledger.revoked_before(row)
+            for revoked in gone:
+                self._spool.expire(revoked.source, revoked.delivery_id)
+            self._ledger.expire([revoked.delivery_id for revoked in gone], datetime.now(UTC))

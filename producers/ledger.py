@@ -365,6 +365,22 @@ class Ledger(LedgerConnection):
         )
         return found[-1] if found else None
 
+    def revoked_before(self, row: DeliveryRow) -> list[DeliveryRow]:
+        """The revoked deliveries that have this one's content, or that it came to replace."""
+        replaced, oldest = [row], row
+        while oldest.replaces is not None and (before := self.find(oldest.replaces)) is not None:
+            replaced.append(before)
+            oldest = before
+        alike = [
+            other
+            for one in replaced
+            for other in self._select(
+                "source = ? AND content_hash = ? AND state = 'revoked'",
+                (one.source, one.content_hash),
+            )
+        ]
+        return list({other.delivery_id: other for other in alike}.values())
+
     def revoked_like(self, source: str, content_hash: str) -> str | None:
         """The revoked delivery of this content, where it was not accepted again since."""
         live = in_states((*ACCEPTED_STATES, DeliveryState.REJECTED))

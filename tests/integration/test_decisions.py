@@ -274,6 +274,22 @@ async def test_bytes_that_are_gone_are_refused_before_anything_is_done(
     assert bronze_ids(project) == ids_of(second)
 
 
+async def test_erasing_removes_the_bytes_wherever_they_lie_in_the_spool(
+    project: ProduceProject, embedded_broker: BrokerServer
+) -> None:
+    servers = embedded_broker.bootstrap_servers
+    first, second = await two_landed(project, servers)
+    async with consuming(project, servers):
+        await decide(project, servers, Action.REREAD, first.delivery_id)
+        project.drop("a.csv", *(f"a.csv {number}" for number in range(2 * ROWS)))
+        await land(project, servers)
+    *_, grown = rows(project)
+    await decide(project, servers, Action.REVOKE, grown.delivery_id, erase=True)
+    spool = Spool(project.config.paths.spool)
+    kept = {row.delivery_id for row in rows(project) if spool.hash_of("sales", row.delivery_id)}
+    assert kept == {second.delivery_id}
+
+
 async def test_a_running_producer_revokes_what_it_is_just_publishing(
     project: ProduceProject, embedded_broker: BrokerServer
 ) -> None:
