@@ -47,6 +47,7 @@ def decide(
                 "delivery_id": row.delivery_id,
                 "name": row.name,
                 "state": after[row.delivery_id].state,
+                "taken_again_as": _taken_again_as(row, after),
             }
             for row in rows
         ]

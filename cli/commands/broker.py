@@ -78,6 +78,12 @@ def command(
                     max_message_bytes=max(
                         BrokerSettings().max_message_bytes, section.max_message_bytes
                     ),
+                    fsync=section.fsync,
+                    retention_seconds=section.keep,
+                    retention_bytes=section.keep_bytes,
+                    max_disk_bytes=section.max_disk_bytes,
+                    landing_group=config.consumer_group,
+                    landing_topics=frozenset(map(config.topic, config.stream_names)),
                 ),
                 on_ready=on_ready,
             )

@@ -187,6 +187,25 @@ def test_run_has_the_services_do_the_work(
     assert shop.pids() == before
 
 
+def test_what_is_decided_about_a_delivery_is_done_by_the_services(shop: UpProject) -> None:
+    before = shop.pids()
+    (there,) = shop.document("deliveries", "--state", "landed")
+    id_ = there["delivery_id"]
+    revoked = shop.document("revoke", id_[:20])
+    assert revoked["decided"][0]["state"] == "revoked"
+    assert shop.value("SELECT count(*) FROM silver.sales") == 0
+    assert shop.value("SELECT count(*) FROM gold.daily_revenue") == 0
+    again = shop.document("deliveries", "accept", id_)["decided"][0]["taken_again_as"]
+    assert shop.value("SELECT count(*) FROM silver.sales") == 3108
+    assert shop.call("revoke", "20991231", expect=2).stderr.startswith(
+        "error: there is no delivery"
+    )
+    assert shop.call("republish", again, "--reread").returncode == 0
+    assert shop.call("verify").returncode == 0
+    assert shop.value("SELECT count(DISTINCT _delivery_id) FROM silver.sales") == 1
+    assert shop.pids() == before
+
+
 def test_a_project_beside_it_stays_in_the_foreground_until_ctrl_c(
     shop: UpProject, tmp_path: Path
 ) -> None:
