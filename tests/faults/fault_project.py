@@ -7,73 +7,35 @@ tables' files, without headrace's code.
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-from deltalake import DeltaTable, QueryBuilder
-from deltalake.exceptions import TableNotFoundError
 
+from faults.lake_counts import LakeFiles, difference
+from faults.project_files import Settings, write_project
 from faults.proxy import FaultyProxy
-from faults.role_slots import Slot
-from faults.source_files import SOURCES, SourceFiles
+from faults.role_slots import KafkaSlot, Slot
+from faults.source_files import STREAMS, SourceFiles
 from headrace.config_file import load_config
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.ledger import list_deliveries
-from parts.kafka import kafka_node
 from parts.processes import accepts_connections, free_port
 from parts.s3 import S3Server
 from support.cli_project import command, environment
 from support.produce_project import lasting_port
 from support.source_ids import Id, differences
 
-_CONFIG = """\
-[project]
-name = "soak"
-[lake]
-uri = {uri}
-{options}
-[broker]
-{bootstrap}
-topic_partitions = 3
-[consume]
-batch_rows = {batch_rows}
-batch_age = "{batch_age}"
-session_timeout = "{session_timeout:g}s"
-[produce]
-scan_every = "1s"
-"""
-_SOURCE = """
-[sources.{name}]
-kind = "files"
-path = "{name}"
-patterns = ["*.csv"]
-stream = "{stream}"
-settle = 0
-"""
-_CONTRACT = """\
-event_time = "when"
-[columns]
-id = { type = "varchar", required = true }
-when = { type = "timestamp", required = true }
-amount = "integer"
-note = "varchar"
-"""
-_GOLD = """\
--- grain: day
-SELECT event_date, count(*) AS sales, sum(amount) AS amount FROM silver.sales GROUP BY event_date
-"""
 # Dagster takes seconds to start: what it calls is called here.
 _REFRESH = """\
 import sys, time
@@ -97,7 +59,6 @@ root, port, advertised = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 settings = BrokerSettings(advertised_port=advertised, default_partitions=3)
 run_broker(load_config(root).paths.broker, port=port, settings=settings)
 """
-SESSION_TIMEOUT_SECONDS = 6.0
 SETTLE_SECONDS = 180.0
 _TICK_SECONDS = 0.05
 
@@ -115,40 +76,17 @@ class Combo:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a check found. `problems`: in words; none where all is well."""
+    """What a check found.
+
+    `problems`: in words, none where all is well. `flaws`: nothing is wrong with the records, but
+    something was with a role, so far.
+    """
 
     records: int
     lost: int
     doubled: int
     problems: tuple[str, ...] = ()
-
-
-class KafkaSlot:
-    """Apache Kafka for one project: it can be killed and is started again over its folder."""
-
-    def __init__(self, folder: Path, advertised_port: int) -> None:
-        self._folder = folder
-        self._advertised_port = advertised_port
-        self._stack = ExitStack()
-        self._node = self._stack.enter_context(kafka_node(folder, advertised_port=advertised_port))
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return self._node.port
-
-    def kill(self) -> bool:
-        """SIGKILL, then start it again over the same folder."""
-        os.kill(self._node.pid, 9)
-        self._stack.close()
-        self._node = self._stack.enter_context(
-            kafka_node(self._folder, advertised_port=self._advertised_port)
-        )
-        return True
-
-    def stop(self) -> None:
-        """End it."""
-        self._stack.close()
+    flaws: tuple[str, ...] = ()
 
 
 class FaultProject:
@@ -162,33 +100,33 @@ class FaultProject:
         self.files = files
         self.kills: Counter[str] = Counter()
         self._stack = ExitStack()
-        self._batch_rows = 500
-        self._batch_age = "100ms"
         self.store_proxy: FaultyProxy | None = None
-        if store is None:
-            self._uri, self._options = "./lake", {}
-        else:
+        self._settings = Settings()
+        self._lake = LakeFiles(str(root / "lake"), {})
+        if store is not None:
             port = int(store.endpoint.rpartition(":")[2])
             self.store_proxy = self._stack.enter_context(FaultyProxy(port))
-            endpoint = f"http://127.0.0.1:{self.store_proxy.port}"
-            self._uri = f"s3://{bucket}/lake"
-            self._options = {
-                **store.storage_options,
-                "AWS_ENDPOINT_URL": endpoint,
-                "timeout": "4s",
-                "connect_timeout": "2s",
-            }
-            self._direct_options = store.storage_options
+            self._lake = LakeFiles(f"s3://{bucket}/lake", store.storage_options)
+            self._settings = Settings(
+                lake_uri=self._lake.uri,
+                lake_options={
+                    **store.storage_options,
+                    "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.store_proxy.port}",
+                    "timeout": "4s",
+                    "connect_timeout": "2s",
+                },
+            )
         # Clients are sent to the proxy whatever address they came by.
+        self.broker_proxy = self._stack.enter_context(FaultyProxy(0))
+        servers = f"127.0.0.1:{self.broker_proxy.port}"
         self.kafka: KafkaSlot | None = None
         if combo.broker == "kafka":
-            self.broker_proxy = self._stack.enter_context(FaultyProxy(0))
             self.kafka = KafkaSlot(root.with_name(root.name + "-kafka"), self.broker_proxy.port)
             self._stack.callback(self.kafka.stop)
             self.broker_port = self.kafka.port
+            self._settings = replace(self._settings, bootstrap_servers=servers)
         else:
             self.broker_port = lasting_port()
-            self.broker_proxy = self._stack.enter_context(FaultyProxy(0))
         self.broker_proxy.target_port = self.broker_port
         self.write_config()
         self.slots: dict[str, Slot] = {}
@@ -196,12 +134,9 @@ class FaultProject:
         if combo.broker == "embedded":
             words = [str(root), str(self.broker_port), str(self.broker_proxy.port)]
             self._add("broker", [sys.executable, "-P", "-c", _BROKER, *words])
-        servers = ("--bootstrap-servers", f"127.0.0.1:{self.broker_proxy.port}")
-        self._servers = servers
-        self._add(
-            "produce",
-            command("produce", *self._project, *servers, "--http-port", str(self.producer_port)),
-        )
+        self._servers = ("--bootstrap-servers", servers)
+        http = ("--http-port", str(self.producer_port))
+        self._add("produce", command("produce", *self._project, *self._servers, *http))
         self.add_consumer()
         self._add("refresh", [sys.executable, "-P", "-c", _REFRESH, str(root)])
 
@@ -211,30 +146,8 @@ class FaultProject:
 
     def write_config(self, *, batch_rows: int = 500, batch_age: str = "100ms") -> None:
         """Write the config; roles read it when they start."""
-        options = "".join(f'{key} = "{value}"\n' for key, value in self._options.items())
-        bootstrap = ""
-        if self.combo.broker == "kafka":
-            bootstrap = f'bootstrap_servers = "127.0.0.1:{self.broker_proxy.port}"'
-        text = _CONFIG.format(
-            uri=json.dumps(self._uri),
-            options=f"[lake.options]\n{options}" if options else "",
-            bootstrap=bootstrap,
-            batch_rows=batch_rows,
-            batch_age=batch_age,
-            session_timeout=SESSION_TIMEOUT_SECONDS,
-        )
-        text += "".join(_SOURCE.format(name=n, stream=s) for n, s in SOURCES.items())
-        for path, content in {
-            "headrace.toml": text,
-            "streams/sales.toml": _CONTRACT,
-            "streams/orders.toml": _CONTRACT,
-            "gold/daily_sales.sql": _GOLD,
-        }.items():
-            file = self.root / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            draft = file.with_suffix(".draft")
-            draft.write_text(content)
-            draft.rename(file)
+        self._settings = replace(self._settings, batch_rows=batch_rows, batch_age=batch_age)
+        write_project(self.root, self._settings)
 
     def _add(self, name: str, words: list[str]) -> Slot:
         log = self.root.with_name(f"{self.root.name}-{name}.log")
@@ -390,28 +303,25 @@ class FaultProject:
         if waiting:
             return f"{len(waiting)} deliveries have not landed, such as {waiting[0]}"
         expected = self.files.expected()
-        for layer, column in (("bronze", "event_id"), ("silver", "_event_id")):
-            found = self.ids(layer, column)
-            if found != expected:
-                lost, doubled = differences(expected, found)
+        for layer, ids in (("bronze", expected.bronze_ids), ("silver", expected.silver_ids)):
+            lost, doubled = differences(ids, self.ids(layer))
+            if lost or doubled:
                 return f"{layer}: {lost} lost, {doubled} doubled"
         return None
 
     def check(self) -> Checked:
-        """Settle, then count; `verify` has to say the same."""
+        """Settle, have `verify` say that all is well, and count."""
         unsettled = self.settle()
-        expected = self.files.expected()
-        lost = doubled = 0
         problems = [] if unsettled is None else [unsettled]
-        for layer, column in (("bronze", "event_id"), ("silver", "_event_id")):
-            missing, more = differences(expected, self.ids(layer, column))
-            lost, doubled = max(lost, missing), max(doubled, more)
-        verified = self._verified()
+        verified = self._verified()  # and by now gold is as fresh as silver
         if verified is not None:
             problems.append(verified)
-        for slot in self.slots.values():
-            problems += [f"{slot.name}: {text}" for text in slot.tracebacks()]
-        return Checked(expected.total(), lost, doubled, tuple(problems))
+        expected = self.files.expected()
+        differs = difference(expected, self._lake.counts(STREAMS))
+        problems += differs.where
+        flaws = [flaw for slot in self.slots.values() for flaw in slot.flaws()]
+        records = expected.bronze_ids.total()
+        return Checked(records, differs.lost, differs.doubled, tuple(problems), tuple(flaws))
 
     def _verified(self) -> str | None:
         """What `headrace verify` says; asked again, as gold may be behind for a moment."""
@@ -431,26 +341,12 @@ class FaultProject:
             self.pass_time(0.5)
         return said
 
-    def ids(self, layer: str, column: str) -> Counter[Id]:
+    def ids(self, layer: str) -> Counter[Id]:
         """The ids in the tables of a layer, from their files."""
         ids: Counter[Id] = Counter()
-        for stream in sorted(set(SOURCES.values())):
-            for text in self._column(layer, stream, column):
-                delivery, _, number = text.rpartition(":")
-                ids[delivery.rpartition("-")[2], int(number)] += 1
+        for stream in STREAMS:
+            ids += self._lake.ids(layer, stream)
         return ids
-
-    def _column(self, layer: str, stream: str, column: str) -> list[str]:
-        options: Mapping[str, str] | None = None
-        uri = str(self.root / "lake" / layer / stream)
-        if self.combo.store == "s3":
-            uri, options = f"{self._uri}/{layer}/{stream}", self._direct_options
-        try:
-            table = DeltaTable(uri, storage_options=dict(options) if options else None)
-        except TableNotFoundError:
-            return []
-        reader = QueryBuilder().register("t", table).execute(f'SELECT "{column}" AS id FROM t')
-        return [text for batch in reader for text in batch["id"].to_pylist()]
 
     def wipe_broker(self) -> None:
         """The embedded broker's folder, gone."""

@@ -6,7 +6,8 @@ import random
 from collections.abc import Sequence
 
 from faults.fault import Fault, Strike, embedded, on_kafka
-from faults.fault_project import SESSION_TIMEOUT_SECONDS, FaultProject
+from faults.fault_project import FaultProject
+from faults.project_files import SESSION_TIMEOUT_SECONDS
 
 _PAST_THE_SESSION_SECONDS = SESSION_TIMEOUT_SECONDS + 2.0
 _MOST_CONSUMERS = 3

@@ -9,11 +9,19 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from parts.kafka import kafka_node
+
 _PAUSE_SECONDS = 0.5
 _STOP_SECONDS = 30.0
+# As Python prints them, and within a line of JSON.
+_TRACEBACK = re.compile(
+    r"Traceback \(most recent call last\)(?:.|\n)*?(?:\n|\\n)"
+    r"((?:\w+\.)*\w+(?:Error|Exception|Exit|Interrupt)\b[^\n\"]*)"
+)
 
 
 @dataclass(slots=True)
@@ -95,11 +103,38 @@ class Slot:
             self.process.wait()
         self.process = None
 
-    def tracebacks(self) -> list[str]:
-        """The last lines of the tracebacks it printed."""
+    def flaws(self) -> list[str]:
+        """Tracebacks it printed, by their last lines; and that SIGTERM did not end it."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return re.findall(
-            r"^Traceback .*?\n((?:\w|\.)+(?:Error|Exception|Exit|Interrupt)\b.*)$",
-            text,
-            re.MULTILINE | re.DOTALL,
-        )[:5]
+        flaws = [f"{self.name}: {line}" for line in sorted(set(_TRACEBACK.findall(text)))]
+        if self.hung:
+            flaws.append(f"{self.name}: SIGTERM did not end it, {self.hung} times")
+        return flaws
+
+
+class KafkaSlot:
+    """Apache Kafka for one project: it can be killed and is started again over its folder."""
+
+    def __init__(self, folder: Path, advertised_port: int) -> None:
+        self._folder = folder
+        self._advertised_port = advertised_port
+        self._stack = ExitStack()
+        self._node = self._stack.enter_context(kafka_node(folder, advertised_port=advertised_port))
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._node.port
+
+    def kill(self) -> bool:
+        """SIGKILL, then start it again over the same folder."""
+        os.kill(self._node.pid, 9)
+        self._stack.close()
+        self._node = self._stack.enter_context(
+            kafka_node(self._folder, advertised_port=self._advertised_port)
+        )
+        return True
+
+    def stop(self) -> None:
+        """End it."""
+        self._stack.close()

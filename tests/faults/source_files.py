@@ -6,16 +6,59 @@ import csv
 import hashlib
 import io
 import random
-from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
 from pathlib import Path
 
-from support.source_ids import Id
+from faults.lake_counts import Counts
 
 SOURCES = {"tills": "sales", "web": "sales", "orders": "orders"}
 """Each source's stream."""
+STREAMS = sorted(set(SOURCES.values()))
 
 _HEADER = "id,when,amount,note\n"
 _DAYS = 9
+_BINARY = b"\x00\x01 no table at all"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A record as it has to arrive. `amount`: 0 where it is none."""
+
+    cell: str
+    verdict: str
+    day: date
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A file's records, and the hash of its bytes."""
+
+    digest: str
+    rows: Sequence[_Row]
+
+
+@cache  # a file does not change
+def _content(path: Path) -> _Content | None:
+    """None for a file that holds no records, and is rejected."""
+    data = path.read_bytes()
+    if data == _BINARY:
+        return None
+    table = csv.reader(io.StringIO(data.decode(), newline=""))
+    next(table)
+    rows = [
+        _Row(
+            cell=cells[0],
+            verdict="ok" if len(cells) == 4 and cells[2].isdigit() else "quarantined",
+            day=date.fromisoformat(cells[1][:10]),
+            amount=int(cells[2]) if cells[2].isdigit() else 0,
+        )
+        for cells in table
+    ]
+    return _Content(hashlib.sha256(data).hexdigest(), rows)
 
 
 class SourceFiles:
@@ -40,7 +83,7 @@ class SourceFiles:
             # Under another name it is a duplicate; of another source a delivery of its own.
             data = dice.choice(there).read_bytes()
         elif chance < 0.09:
-            data = b"\x00\x01 no table at all"  # rejected
+            data = _BINARY  # rejected
         else:
             data = self._rows(rows or self._draw_rows())
         target = self._root / source / f"{self._number:06}.csv"
@@ -48,23 +91,26 @@ class SourceFiles:
         draft.write_bytes(data)
         draft.rename(target)
 
-    def expected(self) -> Counter[Id]:
-        """(digits of the content's hash, record number), counted from the files' bytes."""
-        contents: dict[tuple[str, str], int] = {}
-        for source in SOURCES:
-            for path in (self._root / source).glob("*.csv"):
-                data = path.read_bytes()
-                if data.startswith(b"\x00"):
-                    continue
-                digest = hashlib.sha256(data).hexdigest()
-                if (source, digest) in contents or (source, digest) in self.revoked:
-                    continue
-                text = io.StringIO(data.decode(), newline="")
-                contents[source, digest] = sum(1 for _ in csv.reader(text)) - 1
-        ids: Counter[Id] = Counter()
-        for (_, digest), rows in contents.items():
-            ids.update((digest[:12], number) for number in range(rows))
-        return ids
+    def expected(self) -> Counts:
+        """What the lake has to hold, counted from the files' bytes."""
+        counts = Counts()
+        days: dict[date, list[int]] = {}
+        seen = set(self.revoked)
+        for path in self._files():
+            content = _content(path)
+            if content is None or (path.parent.name, content.digest) in seen:
+                continue
+            source = path.parent.name
+            seen.add((source, content.digest))
+            for number, row in enumerate(content.rows):
+                counts.bronze_ids[content.digest[:12], number] += 1
+                counts.bronze[source, row.cell] += 1
+                counts.silver[SOURCES[source], row.verdict, row.cell] += 1
+                if row.verdict == "ok" and SOURCES[source] == "sales":
+                    days.setdefault(row.day, []).append(row.amount)
+        counts.silver_ids = counts.bronze_ids
+        counts.gold = frozenset((day, len(a), sum(a)) for day, a in days.items())
+        return counts
 
     @property
     def dropped(self) -> int:
