@@ -15,32 +15,11 @@ from aiokafka.errors import KafkaError
 
 from faults.fault import Fault, embedded, on_kafka, on_s3
 from faults.fault_project import FaultProject
+from faults.network_faults import NETWORK_FAULTS
 from faults.role_faults import ROLE_FAULTS
 from faults.source_files import SOURCES
 
-# --- network and store
-
-
-def _cut(project: FaultProject, dice: random.Random) -> None:
-    project.broker_proxy.cut(0.5, dice)
-
-
-def _part_from_broker(project: FaultProject, dice: random.Random) -> None:
-    project.broker_proxy.refuse()
-    project.pass_time(dice.uniform(0.5, 4.0))
-    project.broker_proxy.heal()
-
-
-def _hang_broker(project: FaultProject, dice: random.Random) -> None:
-    project.broker_proxy.hang()
-    project.pass_time(dice.uniform(0.5, 4.0))
-    project.broker_proxy.heal()
-
-
-def _slow_broker(project: FaultProject, dice: random.Random) -> None:
-    project.broker_proxy.delay(dice.uniform(0.01, 0.2))
-    project.pass_time(2.0)
-    project.broker_proxy.heal()
+# --- store
 
 
 def _store(
@@ -186,7 +165,7 @@ def _change_config(project: FaultProject, dice: random.Random) -> None:
     name = dice.choice([slot.name for slot in project.consumers])
     with project.without(name):
         project.write_config(
-            batch_rows=dice.choice([1, 20, 500, 100_000]),
+            batch_rows=dice.choice([300, 500, 100_000]),
             batch_age=dice.choice(["20ms", "100ms", "700ms"]),
         )
 
@@ -224,10 +203,7 @@ _FOR: dict[str, Sequence[str]] = {
 
 FAULTS: Sequence[Fault] = (
     *ROLE_FAULTS,
-    Fault("cut connections to the broker", 3, _cut),
-    Fault("part from the broker", 1, _part_from_broker),
-    Fault("hang the broker", 1, _hang_broker),
-    Fault("slow the broker", 1, _slow_broker),
+    *NETWORK_FAULTS,
     Fault("fail the store", 3, _store(_fail_store, 1.5), on_s3),
     Fault("hang the store", 1, _store(_hang_store, 3.0), on_s3),
     Fault("part from the store", 2, _store(_refuse_store, 1.5), on_s3),

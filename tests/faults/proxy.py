@@ -70,7 +70,7 @@ class FaultyProxy:
         self._trouble = _Trouble()
         self._changed = asyncio.Event()
         self._requests_to_fail = 0
-        self._failing_as = (503, anyones)
+        self._failing_as: tuple[int, Whose] = (503, anyones)
         self._answers_to_lose = 0
         self._connections: set[_Connection] = set()
         self._loop = asyncio.new_event_loop()
@@ -204,6 +204,10 @@ class FaultyProxy:
 
     async def _pass_on(self, reader: asyncio.StreamReader, connection: _Connection) -> None:
         server_reader, server = await asyncio.open_connection("127.0.0.1", self.target_port)
+        if server.get_extra_info("sockname") == server.get_extra_info("peername"):
+            # Nobody listens there, and this end was given that very port.
+            server.transport.abort()
+            return
         connection.server = server
         ways = [
             asyncio.create_task(self._there(reader, connection, server)),
@@ -211,15 +215,17 @@ class FaultyProxy:
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            if connection.half_open:
-                # Whatever the end that is left says goes nowhere, until it gives up.
-                await _swallow(reader)
-                await _swallow(server_reader)
         finally:
             for way in ways:
                 way.cancel()
             await asyncio.wait(ways)
-            server.transport.abort()
+            try:
+                if connection.half_open:
+                    # Whatever the end that is left says goes nowhere, until it gives up.
+                    await _swallow(reader)
+                    await _swallow(server_reader)
+            finally:
+                server.transport.abort()
 
     async def _there(
         self, reader: asyncio.StreamReader, connection: _Connection, server: asyncio.StreamWriter
@@ -234,8 +240,7 @@ class FaultyProxy:
                 if self._requests_to_fail and whose(connection.port):
                     self._requests_to_fail -= 1
                     connection.client.write(
-                        b"HTTP/1.1 %d Out of order\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-                        % status
+                        b"HTTP/1.1 %d No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status
                     )
                     await connection.client.drain()
                     return
@@ -248,7 +253,11 @@ class FaultyProxy:
             await self._wait(connection, "back")
             if connection.half_open:
                 return
-            if connection.loses_answer and chunk.startswith(b"HTTP/1.1 200") and self._answers_to_lose:
+            if (
+                connection.loses_answer
+                and chunk.startswith(b"HTTP/1.1 200")
+                and self._answers_to_lose
+            ):
                 self._answers_to_lose -= 1
                 self.answers_lost += 1
                 return
