@@ -76,6 +76,28 @@ class BrokerSection(_Section):
     max_message_bytes: Annotated[
         Bytes, Field(ge=1_024, description="a larger record goes as a reference to the spool")
     ] = 1_000_000
+    keep: Annotated[
+        Seconds,
+        Field(ge=1, description="the embedded one's records, once they have landed"),
+    ] = 7 * 86_400.0
+    keep_bytes: Annotated[
+        Bytes | None,
+        Field(ge=0, description="of each of its topic partitions, beyond what has not landed"),
+    ] = None
+    max_disk_bytes: Annotated[
+        Bytes | None,
+        Field(
+            ge=1_000_000,
+            description="of its logs together; over it the oldest records go, landed or not",
+        ),
+    ] = None
+    fsync: Annotated[
+        Literal["os", "group"],
+        Field(
+            description="when it acknowledges: once the system has a record, or the disk has"
+            " (by an fsync shared by all that wait)"
+        ),
+    ] = "os"
 
     @property
     def new_topic_replication(self) -> int:
@@ -290,6 +312,11 @@ class Config(BaseModel):
     def embedded_broker(self) -> bool:
         """Whether the project runs on its own broker."""
         return self.settings.broker.bootstrap_servers is None
+
+    @property
+    def consumer_group(self) -> str:
+        """The group of the consumers that land the project's topics in bronze."""
+        return f"{self.name}.bronze"
 
     def stream(self, name: str) -> Stream:
         """A stream's rules; the defaults where it has no file yet."""

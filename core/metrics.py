@@ -259,6 +259,12 @@ BROKER_LOG_RECORDS: Final = _gauge(
     "Offsets between a topic's log start and end.",
     ["topic"],
 )
+BROKER_UNLANDED: Final = _counter(
+    "broker",
+    "headrace_broker_unlanded_deleted_records_total",
+    "Records deleted before they had landed: the disk's limit forced it, or somebody did.",
+    ["topic"],
+)
 
 # The supervisor. Its own targets are labelled `role` as well, and Prometheus would prefer that one.
 ROLE_UP: Final = _gauge(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -129,7 +130,8 @@ _UNITS = {
 
 def unit_of(field: FieldInfo) -> str | None:
     """`duration` or `size` where the field is written as one."""
-    for item in field.metadata:
+    of_parts = (getattr(part, "__metadata__", ()) for part in get_args(field.annotation))
+    for item in chain(field.metadata, *of_parts):  # an optional one has it in its part
         if isinstance(item, BeforeValidator):
             if item.func is parse_duration:
                 return "duration"

@@ -48,9 +48,9 @@ class Durability:
             waiting, self._next = self._next, None
             logs, self._dirty = self._dirty, set()
             failure: OSError | None = None
-            for log, job in [(log, log.sync_job()) for log in logs]:
+            for log in logs:
                 try:
-                    await asyncio.to_thread(job)
+                    await asyncio.to_thread(log.sync_job())
                 except OSError as error:
                     log.give_up(f"fsync failed: {error}")
                     failure = error

@@ -15,6 +15,7 @@ from headrace.metrics import (
     BROKER_LOG_BYTES,
     BROKER_LOG_RECORDS,
     BROKER_REQUESTS,
+    BROKER_UNLANDED,
 )
 
 # Less than this is no room for one more segment.
@@ -33,10 +34,12 @@ class BrokerFigures:
         self._known = {*topics, OTHER_TOPICS}
         self._server: BrokerServer | None = None
         self._counted = dict.fromkeys(APIS, 0)
+        self._unlanded: Counter[str] = Counter()
         self._requests = {key: BROKER_REQUESTS.labels(api.name) for key, api in APIS.items()}
         for topic in self._known:
             BROKER_LOG_BYTES.labels(topic)
             BROKER_LOG_RECORDS.labels(topic)
+            BROKER_UNLANDED.labels(topic)
 
     def attach(self, server: BrokerServer) -> None:
         """It listens from now on."""
@@ -53,14 +56,21 @@ class BrokerFigures:
             self._counted[key] = count
         size: Counter[str] = Counter()
         records: Counter[str] = Counter()
+        unlanded = Counter(server.unlanded)
+        for name, count in (unlanded - self._unlanded).items():
+            BROKER_UNLANDED.labels(self._label(name)).inc(count)
+        self._unlanded = unlanded
         for topic in server.topics:
-            label = topic.name if topic.name in self._known else OTHER_TOPICS
+            label = self._label(topic.name)
             for log in topic.logs:
                 size[label] += log.size_bytes
                 records[label] += log.next_offset - log.start_offset
         for label in self._known:
             BROKER_LOG_BYTES.labels(label).set(size[label])
             BROKER_LOG_RECORDS.labels(label).set(records[label])
+
+    def _label(self, topic: str) -> str:
+        return topic if topic in self._known else OTHER_TOPICS
 
     def trouble(self) -> str | None:
         """Why it does not do its work; None while it does."""

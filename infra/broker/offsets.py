@@ -86,11 +86,12 @@ class GroupOffsets:
         for group in self.groups:
             self.forget(group, [place for place in self._groups[group] if place[0] == topic])
 
-    def keep_only(self, topics: set[str]) -> None:
-        """Take back what was committed in any other topic. Raises OSError."""
-        held = {topic for places in self._groups.values() for topic, _ in places}
-        for topic in held - topics:
-            self.forget_topic(topic)
+    def keep_within(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Take back what was committed elsewhere than in these logs, or after their ends: records
+        that come there next are others than those that were read. Raises OSError."""
+        for group in self.groups:
+            held = self._groups[group].items()
+            self.forget(group, [p for p, it in held if it.offset > ends.get(p, -1)])
 
     def close(self) -> None:
         """Bring the file to the disk, as far as that goes, and let go of it."""

@@ -140,7 +140,7 @@ class BrokerServer:
             if losses:
                 self._folder.renew_identity(losses)
             self._offsets.open()
-            self._offsets.keep_only({topic.name for topic in self._topics})
+            self._offsets.keep_within(self._topics.ends())
         except OSError as error:
             self._close_files()
             raise BrokerStartError(

@@ -107,6 +107,14 @@ class Topics:
             )
         return topic.logs[partition]
 
+    def ends(self) -> dict[tuple[str, int], int]:
+        """The offset after the last record of each topic partition."""
+        return {
+            (topic.name, partition): log.next_offset
+            for topic in self
+            for partition, log in enumerate(topic.logs)
+        }
+
     def check_new(self, name: str, partitions: int) -> int:
         """The number of topic partitions a new topic would get; -1 asks for the default.
 

@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,43 +16,9 @@ from headrace.infra.broker.record_batch import check_batch, iter_headers, read_h
 from headrace.infra.broker.settings import BrokerSettings
 from headrace.infra.broker.sidecar import sidecar_of
 from headrace.infra.broker.timestamps import first_offset_at
+from support.record_batches import batch, batches_of, put
 
 SMALL = BrokerSettings(segment_bytes=2_000, index_interval_bytes=300)
-
-
-def batch(
-    values: list[bytes],
-    *,
-    timestamps: list[int] | None = None,
-    codec: int = 0,
-    producer: tuple[int, int, int] = (-1, -1, -1),
-) -> bytes:
-    """A record batch as a client makes it; producer is (id, epoch, first sequence)."""
-    builder = DefaultRecordBatchBuilder(2, codec, 0, *producer, 1_000_000)
-    for delta, value in enumerate(values):
-        builder.append(delta, (timestamps or [1_000] * len(values))[delta], None, value, [])
-    return bytes(builder.build())
-
-
-def put(log: PartitionLog, records: bytes) -> int:
-    return log.append(check_batch(records, 1_000_000), records)
-
-
-def bodies(data: bytes) -> list[tuple[int, bytes]]:
-    """(base offset, everything behind it) of each batch."""
-    return [(h.base_offset, data[p + 8 : p + h.size]) for p, h in iter_headers(data)]
-
-
-def everything(log: PartitionLog) -> list[tuple[int, bytes]]:
-    found: list[tuple[int, bytes]] = []
-    offset = log.start_offset
-    while offset < log.next_offset:
-        data = log.read(offset, 700, at_least_one=True)
-        found += bodies(data)
-        *_, (_, last) = iter_headers(data)
-        assert last.next_offset > offset
-        offset = last.next_offset
-    return found
 
 
 def last_segment(folder: Path) -> Path:
@@ -70,7 +35,7 @@ def filled(folder: Path, shapes: list[tuple[int, int]]) -> list[tuple[int, bytes
     for count, size in shapes:
         records = batch([os.urandom(size)] * count)
         sent.append((put(log, records), records[8:]))
-    assert everything(log) == sent
+    assert batches_of(log) == sent
     log.close()
     return sent
 
@@ -81,7 +46,7 @@ def test_what_was_appended_is_there_after_opening_again(shapes: list[tuple[int, 
     with tempfile.TemporaryDirectory() as folder:
         sent = filled(Path(folder), shapes)
         log = PartitionLog(Path(folder), SMALL)
-        assert everything(log) == sent
+        assert batches_of(log) == sent
         assert log.next_offset == sum(count for count, _ in shapes)
         log.close()
 
@@ -99,13 +64,13 @@ def test_a_torn_last_segment_leaves_a_prefix_that_can_be_continued(
         path.write_bytes(kept + garbage)
         whole = int(path.stem) if not kept else [*iter_headers(kept)]
         log = PartitionLog(folder, SMALL)
-        found = everything(log)
+        found = batches_of(log)
         assert found == sent[: len(found)]
         before = [entry for entry in sent if entry[0] < int(path.stem)]
         assert len(found) == len(before) + (len(whole) if isinstance(whole, list) else 0)
         more = batch([b"more"])
         offset = put(log, more)
-        assert everything(log) == [*found, (offset, more[8:])]
+        assert batches_of(log) == [*found, (offset, more[8:])]
         log.close()
 
 
@@ -124,7 +89,7 @@ def test_a_flipped_bit_in_the_last_segment_is_never_served(
         path.write_bytes(data)
         log = PartitionLog(folder, SMALL)
         # The leader epoch (bytes 12-15 of a batch) is no part of the checksum, nor of the data.
-        mine = [(offset, body[:4] + body[8:]) for offset, body in everything(log)]
+        mine = [(offset, body[:4] + body[8:]) for offset, body in batches_of(log)]
         assert mine == [(o, body[:4] + body[8:]) for o, body in sent[: len(mine)]]
         log.close()
 
@@ -137,7 +102,7 @@ def test_closed_segments_are_taken_from_their_sidecars_or_read_again(tmp_path: P
     sidecar_of(segments[1]).write_bytes(b"{")
     sidecar_of(segments[2]).write_bytes(b'{"size": 1}')
     log = PartitionLog(tmp_path, SMALL)
-    assert everything(log) == sent
+    assert batches_of(log) == sent
     log.close()
     assert all(sidecar_of(path).exists() for path in segments[:-1])
 
@@ -148,7 +113,7 @@ def test_segments_behind_a_hole_are_set_aside_not_served(tmp_path: Path) -> None
     segments[2].unlink()
     log = PartitionLog(tmp_path, SMALL)
     kept = [entry for entry in sent if entry[0] < int(segments[2].stem)]
-    assert everything(log) == kept
+    assert batches_of(log) == kept
     assert len(list(tmp_path.glob("*.aside-*"))) == len(segments) - 3
     assert put(log, batch([b"x"])) == log.next_offset - 1
     log.close()
@@ -158,7 +123,7 @@ def test_a_segment_begun_and_never_used_does_not_hide_what_follows(tmp_path: Pat
     sent = filled(tmp_path, [(2, 300)] * 20)
     (tmp_path / f"{1:020d}.log").touch()
     log = PartitionLog(tmp_path, SMALL)
-    assert everything(log) == sent
+    assert batches_of(log) == sent
     log.close()
 
 
@@ -204,7 +169,7 @@ def test_an_append_that_does_not_fit_leaves_the_log_as_it_was(tmp_path: Path) ->
 
     log = PartitionLog(tmp_path, BrokerSettings())
     put(log, batch([b"before"]))
-    before = everything(log)
+    before = batches_of(log)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, hard))
     try:
@@ -212,10 +177,10 @@ def test_an_append_that_does_not_fit_leaves_the_log_as_it_was(tmp_path: Path) ->
             put(log, batch([os.urandom(10_000)]))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert everything(log) == before
+    assert batches_of(log) == before
     assert last_segment(tmp_path).stat().st_size == sum(8 + len(body) for _, body in before)
     put(log, batch([b"after"]))
-    assert len(everything(log)) == 2
+    assert len(batches_of(log)) == 2
     log.close()
 
 
