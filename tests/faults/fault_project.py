@@ -119,15 +119,13 @@ class FaultProject:
         # Clients are sent to the proxy whatever address they came by.
         self.broker_proxy = self._stack.enter_context(FaultyProxy(0))
         servers = f"127.0.0.1:{self.broker_proxy.port}"
+        self.broker_port = self.broker_proxy.target_port = lasting_port()
         self.kafka: KafkaSlot | None = None
         if combo.broker == "kafka":
-            self.kafka = KafkaSlot(root.with_name(root.name + "-kafka"), self.broker_proxy.port)
+            folder = root.with_name(root.name + "-kafka")
+            self.kafka = KafkaSlot(folder, self.broker_port, self.broker_proxy.port)
             self._stack.callback(self.kafka.stop)
-            self.broker_port = self.kafka.port
             self._settings = replace(self._settings, bootstrap_servers=servers)
-        else:
-            self.broker_port = lasting_port()
-        self.broker_proxy.target_port = self.broker_port
         self.write_config()
         self.slots: dict[str, Slot] = {}
         self.producer_port = free_port()

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from parts.kafka import kafka_node
+from parts.kafka import KafkaNode, kafka_node
 
 _PAUSE_SECONDS = 0.5
 _STOP_SECONDS = 30.0
@@ -115,25 +115,22 @@ class Slot:
 class KafkaSlot:
     """Apache Kafka for one project: it can be killed and is started again over its folder."""
 
-    def __init__(self, folder: Path, advertised_port: int) -> None:
+    def __init__(self, folder: Path, port: int, advertised_port: int) -> None:
         self._folder = folder
-        self._advertised_port = advertised_port
+        self._ports = (port, advertised_port)
         self._stack = ExitStack()
-        self._node = self._stack.enter_context(kafka_node(folder, advertised_port=advertised_port))
+        self._node = self._start()
 
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return self._node.port
+    def _start(self) -> KafkaNode:
+        port, advertised_port = self._ports
+        node = kafka_node(self._folder, port=port, advertised_port=advertised_port)
+        return self._stack.enter_context(node)
 
-    def kill(self) -> bool:
+    def kill(self) -> None:
         """SIGKILL, then start it again over the same folder."""
-        os.kill(self._node.pid, 9)
+        os.kill(self._node.pid, signal.SIGKILL)
         self._stack.close()
-        self._node = self._stack.enter_context(
-            kafka_node(self._folder, advertised_port=self._advertised_port)
-        )
-        return True
+        self._node = self._start()
 
     def stop(self) -> None:
         """End it."""

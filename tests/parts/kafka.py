@@ -58,11 +58,14 @@ class KafkaNode:
 
 
 @contextmanager
-def kafka_node(folder: Path, *, advertised_port: int | None = None) -> Iterator[KafkaNode]:
+def kafka_node(
+    folder: Path, *, port: int | None = None, advertised_port: int | None = None
+) -> Iterator[KafkaNode]:
     """Run a node over `folder` until the block ends.
 
     A folder that held one before goes on as that cluster, on the same ports: so a node can be
-    stopped and started again. `advertised_port` is where clients are sent, such as a proxy's.
+    stopped and started again. `advertised_port` is where clients are sent, such as a proxy's;
+    `port`: where it listens, for a proxy that has to know it beforehand.
     """
     java = shutil.which("java")
     if java is None or not LIBRARIES.is_dir():
@@ -70,7 +73,7 @@ def kafka_node(folder: Path, *, advertised_port: int | None = None) -> Iterator[
     run = [java, *_JVM, "-cp", f"{LIBRARIES}/*"]
     properties, port_file = folder / "server.properties", folder / "port"
     if not port_file.exists():
-        _format(run, folder, properties, port_file, advertised_port)
+        _format(run, folder, properties, port_file, port or free_port(), advertised_port)
     port = int(port_file.read_text())
     with server_process(
         [*run, "kafka.Kafka", str(properties)],
@@ -82,10 +85,14 @@ def kafka_node(folder: Path, *, advertised_port: int | None = None) -> Iterator[
 
 
 def _format(
-    run: list[str], folder: Path, properties: Path, port_file: Path, advertised_port: int | None
+    run: list[str],
+    folder: Path,
+    properties: Path,
+    port_file: Path,
+    port: int,
+    advertised_port: int | None,
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
     properties.write_text(
         _PROPERTIES.format(
             port=port,
