@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -56,8 +56,10 @@ from headrace.config_file import load_config
 from headrace.infra.broker.service import run_broker
 from headrace.infra.broker.settings import BrokerSettings
 root, port, advertised = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-settings = BrokerSettings(advertised_port=advertised, default_partitions=3)
-run_broker(load_config(root).paths.broker, port=port, settings=settings)
+config = load_config(root)
+partitions = config.settings.broker.topic_partitions
+settings = BrokerSettings(advertised_port=advertised, default_partitions=partitions)
+run_broker(config.paths.broker, port=port, settings=settings)
 """
 SETTLE_SECONDS = 180.0
 _TICK_SECONDS = 0.05
@@ -101,6 +103,7 @@ class FaultProject:
         self.kills: Counter[str] = Counter()
         self._stack = ExitStack()
         self.store_proxy: FaultyProxy | None = None
+        self.store = store
         self._settings = Settings()
         self._lake = LakeFiles(str(root / "lake"), {})
         if store is not None:
@@ -126,7 +129,7 @@ class FaultProject:
             self.kafka = KafkaSlot(folder, self.broker_port, self.broker_proxy.port)
             self._stack.callback(self.kafka.stop)
             self._settings = replace(self._settings, bootstrap_servers=servers)
-        self.write_config()
+        self.write_config(self._settings)
         self.slots: dict[str, Slot] = {}
         self.producer_port = free_port()
         if combo.broker == "embedded":
@@ -142,10 +145,15 @@ class FaultProject:
     def _project(self) -> tuple[str, str]:
         return "--project", str(self.root)
 
-    def write_config(self, *, batch_rows: int = 500, batch_age: str = "100ms") -> None:
+    @property
+    def settings(self) -> Settings:
+        """What the config says."""
+        return self._settings
+
+    def write_config(self, settings: Settings) -> None:
         """Write the config; roles read it when they start."""
-        self._settings = replace(self._settings, batch_rows=batch_rows, batch_age=batch_age)
-        write_project(self.root, self._settings)
+        self._settings = settings
+        write_project(self.root, settings)
 
     def _add(self, name: str, words: list[str]) -> Slot:
         log = self.root.with_name(f"{self.root.name}-{name}.log")
@@ -202,6 +210,15 @@ class FaultProject:
             if left <= 0:
                 return
             time.sleep(min(_TICK_SECONDS, left))
+
+    def pass_time_until(self, holds: Callable[[], bool], seconds: float) -> bool:
+        """Let the roles work until it holds; whether it did, within so long."""
+        until = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > until:
+                return False
+            self.pass_time(_TICK_SECONDS)
+        return True
 
     @contextmanager
     def without(self, *names: str) -> Iterator[None]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from faults.source_files import SOURCES
 
 NAME = "soak"
-TOPIC_PARTITIONS = 3
 SESSION_TIMEOUT_SECONDS = 6.0
 
 _CONFIG = """\
@@ -36,12 +35,13 @@ path = "{name}"
 patterns = ["*.csv"]
 stream = "{stream}"
 settle = 0
+csv = {{ {csv} }}
 """
 _CONTRACT = """\
-event_time = "when"
+event_time = "{event_time}"
 [columns]
-id = { type = "varchar", required = true }
-when = { type = "timestamp", required = true }
+id = {{ type = "varchar", required = true }}
+when = {{ type = "timestamp", required = true }}
 amount = "integer"
 note = "varchar"
 """
@@ -55,7 +55,8 @@ SELECT event_date, count(*) AS sales, sum(amount) AS amount FROM silver.sales GR
 class Settings:
     """What differs from project to project, and from moment to moment.
 
-    `bootstrap_servers`: None for the embedded broker.
+    `bootstrap_servers`: None for the embedded broker. `topic_partitions` may only grow: a delivery
+    belongs to one of them. `csv`: options of all sources, as TOML.
     """
 
     lake_uri: str = "./lake"
@@ -63,6 +64,9 @@ class Settings:
     bootstrap_servers: str | None = None
     batch_rows: int = 500
     batch_age: str = "100ms"
+    topic_partitions: int = 3
+    csv: str = ""
+    event_time: str = "when"
 
 
 def write_project(root: Path, settings: Settings) -> None:
@@ -74,16 +78,19 @@ def write_project(root: Path, settings: Settings) -> None:
         uri=json.dumps(settings.lake_uri),
         options=f"[lake.options]\n{options}" if options else "",
         bootstrap="" if servers is None else f'bootstrap_servers = "{servers}"',
-        topic_partitions=TOPIC_PARTITIONS,
+        topic_partitions=settings.topic_partitions,
         batch_rows=settings.batch_rows,
         batch_age=settings.batch_age,
         session_timeout=SESSION_TIMEOUT_SECONDS,
     )
-    config += "".join(_SOURCE.format(name=n, stream=s) for n, s in SOURCES.items())
+    config += "".join(
+        _SOURCE.format(name=n, stream=s, csv=settings.csv) for n, s in SOURCES.items()
+    )
+    contract = _CONTRACT.format(event_time=settings.event_time)
     for path, content in {
         "headrace.toml": config,
-        "streams/sales.toml": _CONTRACT,
-        "streams/orders.toml": _CONTRACT,
+        "streams/sales.toml": contract,
+        "streams/orders.toml": contract,
         "gold/daily_sales.sql": _GOLD,
     }.items():
         file = root / path

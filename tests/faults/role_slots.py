@@ -8,8 +8,8 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,9 +128,18 @@ class KafkaSlot:
 
     def kill(self) -> None:
         """SIGKILL, then start it again over the same folder."""
+        with self.killed():
+            pass
+
+    @contextmanager
+    def killed(self) -> Iterator[Path]:
+        """SIGKILL; it starts again over the same folder when the block ends. The logs' folder."""
         os.kill(self._node.pid, signal.SIGKILL)
         self._stack.close()
-        self._node = self._start()
+        try:
+            yield self._folder / "data"
+        finally:
+            self._node = self._start()
 
     def stop(self) -> None:
         """End it."""

@@ -135,7 +135,8 @@ class SourceFiles:
             day = dice.randint(1, _DAYS)
             amount = str(dice.randint(1, 999)) if dice.random() > 0.03 else "much"  # quarantined
             note = '"two\nlines"' if dice.random() < 0.02 else "x"
-            # A field too many: it cannot be read, and counts as a record all the same.
-            more = ",too,many" if dice.random() < 0.01 else ""
+            # A field too many: it cannot be read, and counts as a record all the same. Not the
+            # first row: a file that has none but such rows is rejected.
+            more = ",too,many" if dice.random() < 0.01 and row else ""
             lines.append(f"{self._number}-{row},2024-03-{day:02}T10:00:00,{amount},{note}{more}\n")
         return "".join(lines).encode()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -21,12 +22,16 @@ _REGION = "us-east-1"
 
 @dataclass(frozen=True, slots=True)
 class S3Server:
-    """A running server with one pair of keys."""
+    """A running server with one pair of keys.
+
+    `kill_and_restart`: SIGKILL, and a new process over the same folder, on the same port.
+    """
 
     kind: str
     endpoint: str
     access_key: str
     secret_key: str
+    kill_and_restart: Callable[[], None]
 
     @property
     def storage_options(self) -> dict[str, str]:
@@ -76,8 +81,24 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         kind = "moto"
         left_out["versitygw"] = "make parts; moto's server stood in for it"
         command = [sys.executable, "-P", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with server_process(command, log=folder / "s3.log", answers=lambda: _speaks_http(endpoint)):
-        yield S3Server(kind, endpoint, access_key, secret_key)
+    with ExitStack() as stack:
+
+        def start() -> subprocess.Popen[bytes]:
+            return stack.enter_context(
+                server_process(
+                    command, log=folder / "s3.log", answers=lambda: _speaks_http(endpoint)
+                )
+            )
+
+        process = start()
+
+        def kill_and_restart() -> None:
+            nonlocal process
+            process.kill()
+            process.wait()
+            process = start()
+
+        yield S3Server(kind, endpoint, access_key, secret_key, kill_and_restart)
 
 
 def _speaks_http(url: str) -> bool:
