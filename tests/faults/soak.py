@@ -7,6 +7,7 @@ project's folder is kept then.
 from __future__ import annotations
 
 import argparse
+import logging
 import multiprocessing
 import random
 import shutil
@@ -57,6 +58,7 @@ def shares(kills: int, combos: Sequence[Combo]) -> Iterator[tuple[Combo, int, in
 
 def run_job(job: Job) -> Outcome:
     """One job, in a process of its own."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says is meant to happen
     outcome = Outcome()
     folder = Path(tempfile.mkdtemp(prefix=f"soak-{job.combo}-"))
     try:
