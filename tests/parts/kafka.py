@@ -20,7 +20,7 @@ from parts.availability import PARTS, leave_out
 from parts.processes import accepts_connections, free_port, server_process
 
 LIBRARIES = PARTS / "kafka" / "libs"
-# One small test node: a second of start-up less without the optimising compiler.
+# One small test node, or a tool: a second of start-up less without the optimising compiler.
 _JVM = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -67,10 +67,7 @@ def kafka_node(
     stopped and started again. `advertised_port` is where clients are sent, such as a proxy's;
     `port`: where it listens, for a proxy that has to know it beforehand.
     """
-    java = shutil.which("java")
-    if java is None or not LIBRARIES.is_dir():
-        leave_out("Apache Kafka", "make parts")
-    run = [java, *_JVM, "-cp", f"{LIBRARIES}/*"]
+    run = _java()
     properties, port_file = folder / "server.properties", folder / "port"
     if not port_file.exists():
         _format(run, folder, properties, port_file, port or free_port(), advertised_port)
@@ -82,6 +79,20 @@ def kafka_node(
         seconds=90,
     ) as process:
         yield KafkaNode(port=port, pid=process.pid, folder=folder)
+
+
+def kafka_tool(tool: str, *arguments: str) -> list[str]:
+    """The command that runs one of Kafka's Java tools, by its class (`org.apache.kafka.tools`'s
+    by what follows that)."""
+    name = tool if tool.startswith("kafka.") else f"org.apache.kafka.tools.{tool}"
+    return [*_java(), name, *arguments]
+
+
+def _java() -> list[str]:
+    java = shutil.which("java")
+    if java is None or not LIBRARIES.is_dir():
+        leave_out("Apache Kafka", "make parts")
+    return [java, *_JVM, "-cp", f"{LIBRARIES}/*"]
 
 
 def _format(
