@@ -40,12 +40,12 @@ async def test_a_topic_made_again_is_read_from_its_start(
     """
     protection.is_replaced_by(chunk, "record_hash", lambda *_: 1)
     await project.publish([0], 1_000)
-    async with HandFed.opened(project) as consumer:
+    async with HandFed.opened(project.config, project.bootstrap_servers) as consumer:
         await consumer.assign(0)
         await consumer.land(0)
     await make_topic_again(project)
     await project.publish([4], 1_500)
-    async with HandFed.opened(project) as consumer:
+    async with HandFed.opened(project.config, project.bootstrap_servers) as consumer:
         await consumer.assign(0)
         await consumer.land(0)
     protection.check(ids([0], 1_000) + ids([4], 1_500), project.landed(), lost=1_000)
@@ -64,7 +64,7 @@ async def test_a_log_swapped_during_a_pause_is_noticed_before_the_next_commit(
 
     protection.is_replaced_by(Landing, "_is_same_log", looks_the_same)
     await project.publish([0], 150)
-    async with HandFed.opened(project) as consumer:
+    async with HandFed.opened(project.config, project.bootstrap_servers) as consumer:
         await consumer.assign(0)
         await consumer.land(0)
         await make_topic_again(project)  # while it waits

@@ -15,6 +15,7 @@ from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 import pytest
+from deltalake import CommitProperties
 
 from headrace.lakehouse import delta
 from parts.availability import REPOSITORY
@@ -23,7 +24,6 @@ from support.protection import Protection
 from support.small_lake import SmallLake, make_contract
 
 CONTRACT: Final = make_contract({"n": "integer"})
-COMMIT_PROPERTIES: Final = delta.CommitProperties
 
 # A process of its own: delta-rs keeps Python's other threads from running while it reads a log.
 PROXY: Final = """
@@ -82,7 +82,7 @@ def proxy_before(server: S3Server) -> Iterator[Proxy]:
 
 def without_positions(**properties: Any) -> object:
     """What a commit carries, but for its `txn`s."""
-    return COMMIT_PROPERTIES(**{**properties, "app_transactions": None})
+    return CommitProperties(**{**properties, "app_transactions": None})
 
 
 def test_an_append_whose_answer_was_lost_is_in_the_change_feed_once(

@@ -21,6 +21,7 @@ import pytest
 from headrace.errors import CommitRefusedError
 from headrace.lakehouse import silver
 from headrace.lakehouse.delta import LakeTable, Step
+from headrace.lakehouse.duck import stream_rows
 from headrace.lakehouse.silver import rebuild_silver
 from support.protection import Protection
 from support.small_lake import SmallLake, make_contract
@@ -102,8 +103,7 @@ class Beside:
         self._asks_for_lock = threading.Event()
         self._done = threading.Event()
         self._may_begin = not locked
-        self._stream_rows = silver.stream_rows
-        self._locked = silver._locked
+                self._locked = silver._locked
         self.thread = threading.Thread(target=self._refresh, name="refresh")
         patch.setattr(silver, "stream_rows", self._meanwhile)
         patch.setattr(silver, "_locked", self._asked if locked else lambda *_: nullcontext())
@@ -121,7 +121,7 @@ class Beside:
 
     def _meanwhile(self, *arguments: Any) -> pa.RecordBatchReader:
         """The rebuild has decided what to read; before it writes, the refresh comes."""
-        rows = self._stream_rows(*arguments)
+        rows = stream_rows(*arguments)
         if not self.thread.is_alive() and self.thread.ident is None:
             self.thread.start()
             waited = self._done if self._may_begin else self._asks_for_lock

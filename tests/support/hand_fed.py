@@ -9,6 +9,7 @@ from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from headrace.config import Config
 from headrace.consumers.batch import BatchLimits
 from headrace.consumers.bronze_thread import BronzeThread
 from headrace.consumers.bronze_writer import BronzeWriter
@@ -17,7 +18,6 @@ from headrace.consumers.intake import Intake
 from headrace.consumers.landing import Landing
 from headrace.consumers.log_reader import LogReader
 from headrace.lakehouse.delta import Lake
-from support.consume_project import ConsumeProject
 
 
 class HandSeat:
@@ -42,19 +42,19 @@ class HandSeat:
 class HandFed:
     """One consumer of some topic partitions; `opened` makes one."""
 
-    def __init__(self, project: ConsumeProject) -> None:
-        config = project.config
+    def __init__(self, config: Config, bootstrap_servers: str) -> None:
+        topic = config.topic("sales")
         self.seat = HandSeat()
-        self.reader = LogReader(project.bootstrap_servers)
+        self.reader = LogReader(bootstrap_servers)
         self._thread = BronzeThread()
-        self._bootstrap_servers = project.bootstrap_servers
+        self._bootstrap_servers = bootstrap_servers
         self.landing = Landing(
             self.seat, self.reader, self._thread, lambda _report: None, ConsumeHealth()
         )
-        self.writer = BronzeWriter(Lake(config.lake_uri), "sales", project.topic)
+        self.writer = BronzeWriter(Lake(config.lake_uri), "sales", topic)
         self.intake = Intake(
             "sales",
-            project.topic,
+            topic,
             config.stream("sales"),
             BatchLimits(100_000, 10**9, 60.0),
             self.writer,
@@ -62,9 +62,9 @@ class HandFed:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, project: ConsumeProject) -> AsyncIterator[Self]:
+    async def opened(cls, config: Config, bootstrap_servers: str) -> AsyncIterator[Self]:
         """Ready to be assigned topic partitions."""
-        consumer = cls(project)
+        consumer = cls(config, bootstrap_servers)
         consumer.writer.open()
         try:
             yield consumer
