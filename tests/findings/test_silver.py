@@ -103,7 +103,7 @@ class Beside:
         self._asks_for_lock = threading.Event()
         self._done = threading.Event()
         self._may_begin = not locked
-                self._locked = silver._locked
+        self._locked = silver._locked
         self.thread = threading.Thread(target=self._refresh, name="refresh")
         patch.setattr(silver, "stream_rows", self._meanwhile)
         patch.setattr(silver, "_locked", self._asked if locked else lambda *_: nullcontext())
