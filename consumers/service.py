@@ -26,7 +26,7 @@ from headrace.consumers.lag import LagWatch
 from headrace.consumers.landing import Landing
 from headrace.consumers.log_ends import has_read_all
 from headrace.consumers.log_reader import LogReader
-from headrace.consumers.membership import GroupSeat, Records, group_of
+from headrace.consumers.membership import GroupSeat, Records
 from headrace.consumers.record_batches import read_any_batch
 from headrace.consumers.topics import ensure_topics
 from headrace.errors import BrokerError
@@ -229,17 +229,12 @@ class _ConsumeService:
                     self._intakes,
                     patience_seconds=_BROKER_PATIENCE_SECONDS,
                 )
-                await dismiss_departed(
-                    self._bootstrap_servers,
-                    group_of(self._config),
-                    _members_folder(self._config),
-                    own=self._name,
-                )
                 for intake in self._intakes.values():
                     await self._thread.run(intake.writer.open)
                     intake.figures.reached(await self._thread.run(intake.writer.latest_event_time))
                 # Joining waits for an assignment, which the worker below has to take up.
                 tasks.append(asyncio.create_task(self._seat.guard(self._seat.join())))
+                tasks.append(asyncio.create_task(self._seat.guard(self._dismiss_departed())))
                 tasks.append(asyncio.create_task(self._seat.guard(self._lag.watch())))
                 await self._work(stop, stop_when_idle)
                 self._close()
@@ -263,6 +258,14 @@ class _ConsumeService:
                     await self._seat.leave()
             await self._reader.close()
             self._thread.close()
+
+    async def _dismiss_departed(self) -> None:
+        await dismiss_departed(
+            self._bootstrap_servers,
+            self._config.consumer_group,
+            _members_folder(self._config),
+            own=self._name,
+        )
 
     async def _watch(self, event: asyncio.Event, seconds_left: float | None = None) -> None:
         await event.wait()

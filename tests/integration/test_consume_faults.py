@@ -183,25 +183,6 @@ async def test_a_log_swapped_while_the_consumer_was_out_for_a_moment(
     assert differences(expected, project.landed()) == (0, 0)
 
 
-async def test_a_killed_consumers_work_is_taken_up_at_once(
-    tmp_path: Path, embedded_broker: BrokerServer
-) -> None:
-    """The dead member's session has yet to expire for long."""
-    project = ConsumeProject(
-        tmp_path / "shop", embedded_broker.bootstrap_servers, session_timeout="60s"
-    )
-    await project.publish(range(4), RECORDS)
-    role = await project.start_role()
-    try:
-        await wait_for(lambda: project.landed().total() == 400, "the first deliveries")
-    finally:
-        await stopped(role)
-    await project.publish(range(4, 8), RECORDS)
-    await project.consume_all(seconds=30)
-    assert differences(ids(range(8), RECORDS), project.landed()) == (0, 0)
-    assert not list((project.config.paths.locks / "consume").iterdir())
-
-
 async def test_a_topic_made_again_with_the_same_deliveries_doubles_nothing(
     project: ConsumeProject,
 ) -> None:
