@@ -14,48 +14,18 @@ from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.consumers.batch import Part
-from headrace.consumers.bronze_writer import BronzeWriter, Move
-from headrace.consumers.chunk import ChunkDecoder
+from headrace.consumers.bronze_writer import Move
 from headrace.errors import CommitRefusedError
 from headrace.lakehouse import revocations
-from headrace.lakehouse.bronze import TopicPosition, count_landed
+from headrace.lakehouse.bronze import count_landed
 from headrace.lakehouse.delta import Lake
 from headrace.lakehouse.revocations import Revocation, erase, revoke, revoked_ids
-from headrace.stream import Stream
 from parts.s3 import S3Server
+from support.appender import Appender, part
 from support.small_lake import SALES, SmallLake, delivery_id, make_contract
-from support.topic_records import TOPIC, delivery, our_record
+from support.topic_records import TOPIC, delivery
 
 D1, D2 = date(2024, 1, 1), date(2024, 1, 2)
-
-
-def part(delivery_number: int, first_offset: int, count: int, *, partition: int = 0) -> Part:
-    """A batch of one delivery's records 0..count-1, from an offset on."""
-    records = [
-        our_record(first_offset + n, delivery_number, n, partition=partition) for n in range(count)
-    ]
-    chunk = ChunkDecoder(Stream(), TOPIC, partition).decode(records, 1)
-    return Part(partition, 1, first_offset, [chunk])
-
-
-class Appender:
-    """A consumer's hand on bronze, that can be stopped between its steps."""
-
-    def __init__(self, lake: Lake) -> None:
-        self.writer = BronzeWriter(lake, "sales", TOPIC)
-        self.writer.open()
-        found = self.writer.look([0, 1])
-        missing = {p: Move(None, TopicPosition(1, 0)) for p, at in found.items() if at is None}
-        if missing:
-            self.writer.open_generations(missing)
-
-    def land(self, batch: Part) -> None:
-        """Select and append at the table's position."""
-        before = self.writer.positions([batch.partition])[batch.partition]
-        assert before is not None
-        selection = self.writer.select([batch])
-        self.writer.append(selection, {batch.partition: Move(before, batch.after(before))})
 
 
 @pytest.fixture
