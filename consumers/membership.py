@@ -62,11 +62,6 @@ class Membership(Protocol):
         """A fetch failed, and what it had brought may be lost."""
 
 
-def group_of(config: Config) -> str:
-    """The project's consumer group."""
-    return f"{config.name}.bronze"
-
-
 class GroupSeat:
     """A member of the project's consumer group, called `name`, from `join` to `leave`."""
 
@@ -96,7 +91,7 @@ class GroupSeat:
         self._subscriber = self._broker.subscriber(
             *(config.topic(stream) for stream in config.stream_names),
             batch=True,
-            group_id=group_of(config),
+            group_id=config.consumer_group,
             ack_policy=AckPolicy.MANUAL,
             # We seek on assignment. Should an offset be out of range later on, this shows as
             # offsets that jump, which lanes notice; "none" makes FastStream sleep for 5 seconds.
