@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import pytest
@@ -26,23 +27,34 @@ from headrace.producers.delivery import DeliveryRow, FrozenReading
 from headrace.producers.files.reading import Reading, detect
 from headrace.producers.landing import BronzeWatch, Sight
 from headrace.producers.service import produce_once
+from parts.kafka import KafkaNode
 from support.produce_landing import CONFIG_QUICK, consuming, land
 from support.produce_project import CONFIG, ProduceProject, read_topic
 from support.protection import Protection
 from support.source_ids import expected_ids, table_ids
 
-TOPIC = "shop.sales"
 # So that a small file makes several batches.
 SMALL_BATCHES = "[broker]\nmax_message_bytes = 20000\ntopic_partitions = 1\n"
 
 
-async def make_topic_again(bootstrap_servers: str) -> None:
+@pytest.fixture(params=["embedded", "kafka"])
+def bootstrap_servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Apache Kafka, and an embedded broker that does as Kafka does with a strange sequence."""
+    if request.param == "kafka":
+        node: KafkaNode = request.getfixturevalue("real_kafka")
+        return node.bootstrap_servers
+    monkeypatch.setattr(producers, "_require_first", lambda *_: None)
+    broker: BrokerServer = request.getfixturevalue("embedded_broker")
+    return broker.bootstrap_servers
+
+
+async def make_topic_again(bootstrap_servers: str, topic: str) -> None:
     """The topic is deleted with all it holds, and is there again."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:
-        await admin.delete_topics([TOPIC])
-        answer = await admin.create_topics([NewTopic(TOPIC, 1, 1)])
+        await admin.delete_topics([topic])
+        answer = await admin.create_topics([NewTopic(topic, 1, 1)])
         assert [code for _, code, *_ in answer.topic_errors] == [0]
     finally:
         await admin.close()
@@ -51,18 +63,18 @@ async def make_topic_again(bootstrap_servers: str) -> None:
 async def test_a_producer_that_crosses_a_topic_made_again_sends_the_first_half_again(
     protection: Protection,
     tmp_path: Path,
-    embedded_broker: BrokerServer,
+    bootstrap_servers: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A delivery has landed when its records are counted in bronze (`BronzeWatch.look`).
 
     Taken out: it has when all of it was acknowledged and bronze has read past that place. Neither
-    producer nor consumer has seen an error. (The embedded broker would refuse the second half, as
-    it begins in the middle of a producer's sequence. Apache Kafka takes it; so does this one here.)
+    producer nor consumer has seen an error: the broker takes a batch from the middle of a
+    producer's sequence into a log that is empty.
     """
-    monkeypatch.setattr(producers, "_require_first", lambda *_: None)
-    servers = embedded_broker.bootstrap_servers
-    shop = ProduceProject(tmp_path / "shop", config=CONFIG_QUICK + SMALL_BATCHES)
+    config = CONFIG_QUICK.replace('"shop"', f'"p{uuid4().hex[:12]}"')  # a topic of its own
+    shop = ProduceProject(tmp_path / "shop", config=config + SMALL_BATCHES)
+    topic = shop.config.topic("sales")
     shop.drop_rows("a.csv", 800)
     send = BrokerLink.send
     batches: list[int] = []
@@ -73,14 +85,14 @@ async def test_a_producer_that_crosses_a_topic_made_again_sends_the_first_half_a
         acknowledgement = await send(self, *arguments)
         batches.append((await acknowledgement).offset)
         if len(batches) == 2:
-            await make_topic_again(servers)
+            await make_topic_again(bootstrap_servers, topic)
         return acknowledgement
 
     with monkeypatch.context() as patch:
         patch.setattr(BrokerLink, "send", and_then_the_topic_is_another)
-        summary = await produce_once(shop.config, bootstrap_servers=servers)
+        summary = await produce_once(shop.config, bootstrap_servers=bootstrap_servers)
     assert (summary.published, summary.failures) == (1, ())
-    kept = len(await read_topic(servers))
+    kept = len(await read_topic(bootstrap_servers, topic))
     assert 0 < kept < 800
 
     look = BronzeWatch.look
@@ -95,8 +107,8 @@ async def test_a_producer_that_crosses_a_topic_made_again_sends_the_first_half_a
         ]
 
     protection.is_replaced_by(BronzeWatch, "look", believed)
-    async with consuming(shop, servers):
-        await land(shop, servers)
+    async with consuming(shop, bootstrap_servers):
+        await land(shop, bootstrap_servers)
     found = table_ids(shop.root / "lake" / "bronze" / "sales", "event_id")
     protection.check(expected_ids([shop.inbox / "a.csv"]), found, lost=800 - kept)
 
