@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -95,10 +96,12 @@ def soak(
             killed = project.kills.total()
             if killed - checked_at >= check_every or killed >= kills:
                 checked_at = killed
+                began = time.monotonic()
                 _check(project, outcome)
                 say(
                     f"{killed} of {kills} kills, {files.dropped} files,"
                     f" {outcome.records:,} records, {outcome.lost} lost, {outcome.doubled} doubled"
+                    f" (healed and counted in {time.monotonic() - began:.0f} s)"
                 )
                 if killed >= kills or not outcome.intact:
                     return

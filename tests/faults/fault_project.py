@@ -319,6 +319,9 @@ class FaultProject:
             return f"{len(waiting)} deliveries have not landed, such as {waiting[0]}"
         expected = self.files.expected()
         for layer, ids in (("bronze", expected.bronze_ids), ("silver", expected.silver_ids)):
+            count = sum(self._lake.rows(layer, stream) for stream in STREAMS)
+            if count != ids.total():
+                return f"{layer}: {count} rows, not {ids.total()}"
             lost, doubled = differences(ids, self.ids(layer))
             if lost or doubled:
                 return f"{layer}: {lost} lost, {doubled} doubled"

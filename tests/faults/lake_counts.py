@@ -95,10 +95,22 @@ class LakeFiles:
         )
         return counts
 
-    def _rows(self, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
+    def rows(self, layer: str, stream: str) -> int:
+        """How many rows the log of a table says there are: cheap to ask for."""
+        table = self._table(f"{layer}/{stream}")
+        if table is None:
+            return 0
+        return sum(table.get_add_actions(flatten=True)["num_records"].to_pylist())
+
+    def _table(self, name: str) -> DeltaTable | None:
         try:
-            delta = DeltaTable(f"{self.uri}/{table}", storage_options=dict(self.options) or None)
+            return DeltaTable(f"{self.uri}/{name}", storage_options=dict(self.options) or None)
         except TableNotFoundError:
+            return None
+
+    def _rows(self, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
+        delta = self._table(table)
+        if delta is None:
             return
         for batch in QueryBuilder().register("t", delta).execute(f"SELECT {columns} FROM t"):
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
