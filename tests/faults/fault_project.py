@@ -48,18 +48,15 @@ while True:
         print("refresh:", error, flush=True)
     time.sleep(0.2)
 """
-# The role, with clients sent to a proxy.
+# The command, with clients sent to a proxy.
 _BROKER = """\
 import sys
-from pathlib import Path
-from headrace.config_file import load_config
-from headrace.infra.broker.service import run_broker
-from headrace.infra.broker.settings import BrokerSettings
-root, port, advertised = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-config = load_config(root)
-partitions = config.settings.broker.topic_partitions
-settings = BrokerSettings(advertised_port=advertised, default_partitions=partitions)
-run_broker(config.paths.broker, port=port, settings=settings)
+from functools import partial
+from headrace.infra.broker import settings
+port = int(sys.argv.pop(1))
+settings.BrokerSettings = partial(settings.BrokerSettings, advertised_port=port)
+from headrace.cli.main import main
+main()
 """
 SETTLE_SECONDS = 180.0
 _TICK_SECONDS = 0.05
@@ -133,8 +130,9 @@ class FaultProject:
         self.slots: dict[str, Slot] = {}
         self.producer_port = free_port()
         if combo.broker == "embedded":
-            words = [str(root), str(self.broker_port), str(self.broker_proxy.port)]
-            self._add("broker", [sys.executable, "-P", "-c", _BROKER, *words])
+            words = ["broker", *self._project, "--port", str(self.broker_port), "--no-http"]
+            to_proxy = (sys.executable, "-P", "-c", _BROKER, str(self.broker_proxy.port))
+            self._add("broker", [*to_proxy, *words])
         self._servers = ("--bootstrap-servers", servers)
         http = ("--http-port", str(self.producer_port))
         self._add("produce", command("produce", *self._project, *self._servers, *http))
