@@ -46,7 +46,7 @@ while True:
         Project(sys.argv[1]).refresh()
     except HeadraceError as error:
         print("refresh:", error, flush=True)
-    time.sleep(0.2)
+    time.sleep(0.5)
 """
 # The command, with clients sent to a proxy.
 _BROKER = """\
