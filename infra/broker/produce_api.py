@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from headrace.infra.broker.durability import Durability
     from headrace.infra.broker.folder import DataFolder
     from headrace.infra.broker.producer_ids import ProducerIds
+    from headrace.infra.broker.retention import Retention
     from headrace.infra.broker.settings import BrokerSettings
     from headrace.infra.broker.topics import Topics
 
@@ -48,6 +49,7 @@ class ProduceApi:
         producer_ids: ProducerIds,
         durability: Durability,
         arrivals: Arrivals,
+        retention: Retention,
         settings: BrokerSettings,
     ) -> None:
         self._folder = folder
@@ -55,6 +57,7 @@ class ProduceApi:
         self._producer_ids = producer_ids
         self._durability = durability
         self._arrivals = arrivals
+        self._retention = retention
         self._settings = settings
 
     def routes(self) -> dict[int, Handler]:
@@ -103,6 +106,7 @@ class ProduceApi:
         try:
             _require_known_acks(acks)
             log = self._topics.log(topic, data.index)
+            self._retention.require_space(topic)
             base_offset = self._append(log, data.records, written)
         except RequestRefusedError as refused:
             _log.warning(

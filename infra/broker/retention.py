@@ -1,26 +1,31 @@
 """What is deleted of the logs: closed segments too old, too many, or too much for the disk.
 
 A topic that the project lands in its lake loses only what has landed, as far as the project's own
-consumer group has committed; but for the limit on the disk, which spares nothing.
+consumer group has committed. When the limit on the disk is reached and nothing is left that has
+landed, these topics take no more until the consumers have caught up: what is deleted unread would
+be published again, and be deleted again. Only when nothing lands any more the limit spares nothing.
 """
 
 from __future__ import annotations
 
 import heapq
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
+from kio.schema.errors import ErrorCode
 
+from headrace.infra.broker.errors import RequestRefusedError
 from headrace.infra.broker.log import LogWriteError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from headrace.infra.broker.log import PartitionLog
-    from headrace.infra.broker.offsets import GroupOffsets
+    from headrace.infra.broker.offsets import Committed, GroupOffsets
     from headrace.infra.broker.segment import Segment
     from headrace.infra.broker.settings import BrokerSettings
     from headrace.infra.broker.topic_rules import Keep
@@ -56,11 +61,14 @@ def expired(pieces: Sequence[Piece], log_bytes: int, keep: Keep, landed: int, no
     return len(pieces)
 
 
-def forced(logs: Mapping[_Key, tuple[Sequence[Piece], int]], excess: int) -> dict[_Key, int]:
-    """How many of each log's oldest closed segments must go to be rid of `excess` bytes.
+def forced(
+    logs: Mapping[_Key, tuple[Sequence[Piece], int]], excess: int, *, spare_unlanded: bool
+) -> tuple[dict[_Key, int], int]:
+    """How many of each log's oldest closed segments go to be rid of `excess` bytes, and how many
+    bytes of that stay.
 
     `logs` has the closed segments and the offset up to which they have landed. What has landed goes
-    first, and of that what was written first.
+    first, and of that what was written first; then, unless it is spared, the rest.
     """
 
     def entry(order: int, key: _Key, count: int) -> tuple[bool, float, int, _Key, int]:
@@ -71,19 +79,22 @@ def forced(logs: Mapping[_Key, tuple[Sequence[Piece], int]], excess: int) -> dic
     heap = [entry(order, key, 0) for order, key in enumerate(logs) if logs[key][0]]
     heapq.heapify(heap)
     while heap and excess > 0:
-        _, _, order, key, count = heapq.heappop(heap)
+        has_not_landed, _, order, key, count = heapq.heappop(heap)
+        if has_not_landed and spare_unlanded:
+            break
         pieces, _ = logs[key]
         excess -= pieces[count].size
         goes[key] = count + 1
         if count + 1 < len(pieces):
             heapq.heappush(heap, entry(order, key, count + 1))
-    return goes
+    return goes, max(0, excess)
 
 
 class Retention:
     """Deletes from the logs of a broker. One event loop owns it.
 
-    `unlanded` counts, by topic, the records that were deleted before they had landed.
+    `unlanded` counts, by topic, the records that were deleted before they had landed. `is_full`:
+    the topics to land take no records now.
     """
 
     def __init__(self, topics: Topics, offsets: GroupOffsets, settings: BrokerSettings) -> None:
@@ -91,6 +102,9 @@ class Retention:
         self._offsets = offsets
         self._settings = settings
         self.unlanded: Counter[str] = Counter()
+        self.is_full = False
+        self._committed: Mapping[tuple[str, int], Committed] | None = None
+        self._moved_at = 0.0
 
     def enforce(self, now: float) -> None:
         """Delete what is over the rules at `now` (wall clock, in seconds).
@@ -105,7 +119,20 @@ class Retention:
                 if count:
                     self._delete(topic.name, partition, pieces[count - 1].next_offset, "expired")
         if self._settings.max_disk_bytes is not None:
-            self._shrink(self._settings.max_disk_bytes, now)
+            left = self._shrink(self._settings.max_disk_bytes, now)
+            if self.is_full != (left > 0):
+                self.is_full = left > 0
+                what = "no space until more has landed" if self.is_full else "there is space again"
+                _log.warning(what, max_disk_bytes=self._settings.max_disk_bytes)
+
+    def require_space(self, topic: str) -> None:
+        """Raise RequestRefusedError (56) where a topic takes no records now."""
+        if self.is_full and topic in self._settings.landing_topics:
+            raise RequestRefusedError(
+                ErrorCode.kafka_storage_error,
+                f"all logs take max_disk_bytes = {self._settings.max_disk_bytes}, and"
+                f" {self._settings.landing_group} has yet to land them",
+            )
 
     def delete_before(self, topic: str, partition: int, offset: int, reason: str) -> None:
         """Let a topic partition begin at `offset`. Raises OSError: it was not told, or not all."""
@@ -131,7 +158,9 @@ class Retention:
         else:
             _log.info("records deleted", **told)
 
-    def _shrink(self, limit: int, now: float) -> None:
+    def _shrink(self, limit: int, now: float) -> int:
+        """Delete what is over the limit; how many bytes over it stay, as they have not landed."""
+        landing = self._is_landing()
         places = [
             ((topic.name, partition), log)
             for topic in self._topics
@@ -139,7 +168,7 @@ class Retention:
         ]
         excess = sum(log.size_bytes for _, log in places) - limit
         if excess <= 0:
-            return
+            return 0
         # Active segments are never deleted: together they may take half of the limit.
         share = limit // (2 * len(places))
         for _, log in places:
@@ -149,15 +178,25 @@ class Retention:
                 except LogWriteError as error:
                     _log.error("segment not closed", folder=str(log.folder), reason=str(error))
         closed = {place: (_pieces(log, now), self._landed(*place)) for place, log in places}
-        for place, count in forced(closed, excess).items():
+        goes, left = forced(closed, excess, spare_unlanded=landing)
+        for place, count in goes.items():
             pieces, _ = closed[place]
             self._delete(*place, pieces[count - 1].next_offset, f"max_disk_bytes = {limit}")
+        return left
 
     def _delete(self, topic: str, partition: int, offset: int, reason: str) -> None:
         try:
             self.delete_before(topic, partition, offset, reason)
         except OSError as error:
             _log.error("records not deleted", topic=topic, partition=partition, reason=str(error))
+
+    def _is_landing(self) -> bool:
+        """Whether the project's consumers have committed anything new of late."""
+        group = self._settings.landing_group
+        committed = {} if group is None else dict(self._offsets.of_group(group))
+        if committed != self._committed:
+            self._committed, self._moved_at = committed, time.monotonic()
+        return time.monotonic() - self._moved_at < self._settings.landing_patience_seconds
 
     def _landed(self, topic: str, partition: int) -> int:
         """The offset up to which the project's consumers are done with a topic partition."""

@@ -78,14 +78,15 @@ class BrokerServer:
     def _routes(self) -> dict[int, Handler]:
         folder, topics, settings = self._folder, self._topics, self.settings
         ids = ProducerIds(folder.producer_ids)
+        retention = self._retention
         apis = (
-            ProduceApi(folder, topics, ids, self._durability, self._arrivals, settings),
+            ProduceApi(folder, topics, ids, self._durability, self._arrivals, retention, settings),
             FetchApi(topics, self._arrivals, settings),
             GroupApi(self._coordinator, settings),
             OffsetsApi(folder, topics, self._offsets, self._coordinator, settings),
             GroupAdminApi(self._offsets, self._coordinator),
             ClusterApi(folder, topics, settings),
-            RecordsApi(folder, topics, self._retention),
+            RecordsApi(folder, topics, retention),
             TopicsApi(folder, topics, self._offsets, self._arrivals, settings),
         )
         return {key: handler for api in apis for key, handler in api.routes().items()}

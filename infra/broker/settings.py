@@ -63,8 +63,12 @@ class BrokerSettings:
     everything."""
 
     max_disk_bytes: int | None = None
-    """Bytes that all logs together may take; over it the oldest closed segments are deleted, what
-    has landed first, but then also what has not. None sets no limit."""
+    """Bytes that all logs together may take; over it the oldest closed segments are deleted that
+    have landed. None sets no limit."""
+
+    landing_patience_seconds: float = 60.0
+    """While that is not enough, the topics to land take no records; once nothing has landed for so
+    long, the oldest segments are deleted all the same."""
 
     landing_group: str | None = None
     """Consumer group whose committed offsets say what has landed."""
@@ -72,7 +76,7 @@ class BrokerSettings:
     landing_topics: frozenset[str] = frozenset()
     """Topics of which nothing expires before `landing_group` has committed it."""
 
-    retention_check_seconds: float = 5.0
+    retention_check_seconds: float = 1.0
     """How often the broker looks for what is to be deleted."""
 
     producer_expiry_seconds: float = 7 * 24 * 3600.0

@@ -67,17 +67,21 @@ def test_nothing_expires_that_has_not_landed_or_is_within_the_rules(
 @given(
     logs=st.dictionaries(st.integers(0, 3), st.tuples(pieces, offsets_landed)),
     excess=st.integers(1, 500),
+    spared=st.booleans(),
 )
 def test_the_disk_limit_takes_what_has_not_landed_last_and_no_more_than_it_must(
-    logs: Mapping[int, tuple[list[Piece], int]], excess: int
+    logs: Mapping[int, tuple[list[Piece], int]], excess: int, spared: bool
 ) -> None:
-    goes = forced(logs, excess)
+    goes, stays = forced(logs, excess, spare_unlanded=spared)
     taken = [(key, piece) for key, count in goes.items() for piece in logs[key][0][:count]]
     left = [(key, piece) for key, (all_, _) in logs.items() for piece in all_[goes.get(key, 0) :]]
     freed = sum(piece.size for _, piece in taken)
-    assert freed >= excess or not left
-    if any(piece.next_offset > logs[key][1] for key, piece in taken):
-        assert all(piece.next_offset > logs[key][1] for key, piece in left)
+    assert stays == max(0, excess - freed)
+    nexts = [(key, logs[key][0][goes.get(key, 0)]) for key in {key for key, _ in left}]
+    assert not stays or not nexts or spared
+    if stays or any(piece.next_offset > logs[key][1] for key, piece in taken):
+        assert all(piece.next_offset > logs[key][1] for key, piece in nexts)
+    assert not spared or all(piece.next_offset <= logs[key][1] for key, piece in taken)
     lasts = [logs[key][0][count - 1].size for key, count in goes.items()]
     assert not lasts or freed - max(lasts) < excess
 
@@ -373,7 +377,7 @@ def test_records_without_a_time_or_from_the_future_are_as_old_as_their_file(
 def test_the_disk_limit_takes_landed_records_first_then_all_and_says_so(
     bench: Callable[..., Bench],
 ) -> None:
-    it = bench(retention_seconds=None, max_disk_bytes=30_000)
+    it = bench(retention_seconds=None, max_disk_bytes=30_000, landing_patience_seconds=0)
     landing = it.filled("shop.sales", 30)
     foreign = it.filled("somebody.elses", 10, timestamp=2_000)
     size = landing.size_bytes + foreign.size_bytes
@@ -397,6 +401,39 @@ def test_the_disk_limit_takes_landed_records_first_then_all_and_says_so(
     assert said["log_level"] == "error"
     assert said["unlanded_records"] == landing.start_offset
     assert it.retention.unlanded == {"shop.sales": landing.start_offset}
+
+
+def test_at_the_disk_limit_what_lands_is_waited_for(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 1_000.0
+    monkeypatch.setattr("time.monotonic", lambda: clock)
+    it = bench(retention_seconds=None, max_disk_bytes=10_000, landing_patience_seconds=60)
+    log = it.filled("shop.sales", 30)
+    it.retention.enforce(NOW)
+    assert log.start_offset == 0
+    with pytest.raises(RequestRefusedError, match="has yet to land them"):
+        it.retention.require_space("shop.sales")
+    it.retention.require_space("somebody.elses")
+    clock += 59
+    it.landed("shop.sales", 20)
+    it.retention.enforce(NOW)
+    assert 0 < log.start_offset <= 20
+    clock += 59
+    it.landed("shop.sales", 50)
+    it.retention.enforce(NOW)
+    assert log.size_bytes <= 10_000
+    it.retention.require_space("shop.sales")
+    assert it.retention.unlanded == {}
+    for _ in range(20):
+        put(log, batch([b"v" * 300] * 2))
+    it.retention.enforce(NOW)
+    assert it.retention.is_full
+    clock += 60
+    it.retention.enforce(NOW)
+    assert log.size_bytes <= 10_000
+    it.retention.require_space("shop.sales")
+    assert it.retention.unlanded == {"shop.sales": log.start_offset - 50}
 
 
 def test_the_disk_limit_holds_for_segments_that_are_not_closed_yet(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from headrace.infra.broker.figures import BrokerFigures
 from headrace.infra.broker.log import PartitionLog
 from headrace.infra.broker.server import BrokerServer
 from headrace.infra.broker.settings import BrokerSettings
+from headrace.metrics import BROKER_LOG_BYTES, BROKER_LOG_RECORDS
 from support.broker_clients import new_consumer, new_producer, until
 
 LONG_AGO = 1_000
@@ -34,6 +36,13 @@ def settings(**rules: object) -> BrokerSettings:
         "landing_topics": frozenset({"shop.sales"}),
     }
     return BrokerSettings(**(small | rules))  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _no_topics_of_other_tests() -> Iterator[None]:
+    yield
+    BROKER_LOG_BYTES.clear()
+    BROKER_LOG_RECORDS.clear()
 
 
 async def fill(server: BrokerServer, topic: str, records: int) -> PartitionLog:
@@ -101,14 +110,32 @@ async def test_what_has_not_landed_stays_until_it_has(tmp_path: Path) -> None:
         assert server.unlanded == {}
 
 
+async def test_at_the_disk_limit_a_producer_waits_for_the_consumer(tmp_path: Path) -> None:
+    rules = settings(max_disk_bytes=20_000, segment_bytes=2_000)
+    async with BrokerServer(tmp_path, settings=rules) as server:
+        sending = asyncio.create_task(fill(server, SALES.topic, 90))
+        await until(lambda: server._retention.is_full)
+        async with new_consumer(server.bootstrap_servers, group_id="shop.bronze") as consumer:
+            consumer.assign([SALES])
+            for offset in range(90):
+                record = await asyncio.wait_for(consumer.getone(), 60)
+                assert (record.offset, record.value) == (offset, b"%0500d" % offset)
+                if offset % 5 == 4:
+                    await consumer.commit()
+        log = await sending
+        assert log.start_offset > 40
+        assert server.unlanded == {}
+
+
 async def test_the_disk_limit_takes_what_has_not_landed_and_the_figures_say_so(
     tmp_path: Path,
 ) -> None:
     figures = BrokerFigures([SALES.topic])
     name = "headrace_broker_unlanded_deleted_records_total"
+    rules = settings(max_disk_bytes=20_000, landing_patience_seconds=0.0)
     before = REGISTRY.get_sample_value(name, {"topic": SALES.topic}) or 0
     with capture_logs() as logged:
-        async with BrokerServer(tmp_path, settings=settings(max_disk_bytes=20_000)) as server:
+        async with BrokerServer(tmp_path, settings=rules) as server:
             figures.attach(server)
             log = await fill(server, SALES.topic, 60)
             await until(lambda: sum(one.size_bytes for one in server.topics[0].logs) <= 20_000)
