@@ -78,17 +78,18 @@ class BrokerSection(_Section):
     ] = 1_000_000
     keep: Annotated[
         Seconds,
-        Field(ge=1, description="the embedded one's records, once they have landed"),
+        Field(ge=1, description="how long the embedded one keeps what has landed"),
     ] = 7 * 86_400.0
     keep_bytes: Annotated[
         Bytes | None,
-        Field(ge=0, description="of each of its topic partitions, beyond what has not landed"),
+        Field(ge=0, description="and how much of it, of each topic partition"),
     ] = None
     max_disk_bytes: Annotated[
         Bytes | None,
         Field(
             ge=1_000_000,
-            description="of its logs together; over it the oldest records go, landed or not",
+            description="of its logs together: above it records go once they have landed, and"
+            " before they have when nothing lands any more",
         ),
     ] = None
     fsync: Annotated[
