@@ -112,6 +112,12 @@ class Pipeline:
         for follower in self._followers:
             follower.withdrawn(delivery_ids)
 
+    def reinstate(self, delivery_ids: Collection[str]) -> None:
+        """See to these after all, from where they stand."""
+        self._withdrawn.difference_update(delivery_ids)
+        for delivery_id in delivery_ids:
+            self.add(delivery_id)
+
     async def publish_again(self, delivery_id: str) -> None:
         """Publish a delivery that is published or landed once more, from its first record."""
         await self.landing.drop((delivery_id,))
@@ -158,7 +164,9 @@ class Pipeline:
             await asyncio.wait((task,))
         finally:
             del self._at_work[row.delivery_id]
-            task.cancel()
+            if not task.done():  # the producer is ending: not before what it does has ended
+                task.cancel()
+                await asyncio.wait((task,))
         if row.delivery_id in self._withdrawn:
             return None
         return task.result()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -61,14 +61,22 @@ class Producer:
     """What a producer can be asked for while it is at work. Belongs to its event loop."""
 
     def __init__(
-        self, config: Config, ledger: Ledger, spool: Spool, session: BrokerSession
+        self,
+        config: Config,
+        ledger: Ledger,
+        spool: Spool,
+        session: BrokerSession,
+        sources: Iterable[str],
     ) -> None:
         self.config = config
+        self._sources = tuple(sources)
         self._ledger = ledger
         self._spool = spool
         self.session = session
         self.pipeline = Pipeline(config, ledger, spool, session, self._make_room)
-        self.revoker = Revoker(config, ledger, spool, self.pipeline.withdraw)
+        self.revoker = Revoker(
+            config, ledger, spool, self.pipeline.withdraw, self.pipeline.reinstate
+        )
         self._retries = Retries(ledger, spool)
         intake = Intake(config.root, ledger, spool, lambda: datetime.now(UTC))
         self.taking = Taking(intake, self.pipeline, config.settings.sources)
@@ -113,7 +121,7 @@ class Producer:
         Raises `ClaimedError` where another ledger has taken a source over.
         What was revoked is taken out again of a lake that may have got it back.
         """
-        await asyncio.to_thread(claim, self.config, self._ledger, self.config.settings.sources)
+        await asyncio.to_thread(claim, self.config, self._ledger, self._sources)
         lost = await self.pipeline.landing.apart_from_looks(
             partial(unland, self.config, self._ledger)
         )
@@ -201,7 +209,7 @@ async def producer_at_work(
         )
         try:
             await session.open()
-            producer = Producer(config, ledger, spool, session)
+            producer = Producer(config, ledger, spool, session, sources)
             await producer.revoker.finish()
             show_zeros(config)
             try:

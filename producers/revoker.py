@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import structlog
 
 from headrace.config import Config
+from headrace.errors import HeadraceError
 from headrace.lakehouse.delta import Lake
 from headrace.lakehouse.revocations import Revocation, revoke
 from headrace.producers.delivery import DeliveryRow
@@ -25,7 +26,8 @@ log = structlog.get_logger("produce")
 class Revoker:
     """Revokes for one producer. Its methods belong to the event loop.
 
-    `withdraw(ids)` returns when none of these is published or followed any more.
+    `withdraw(ids)` returns when none of these is published or followed any more; `reinstate(ids)`
+    undoes it.
     """
 
     def __init__(
@@ -34,24 +36,31 @@ class Revoker:
         ledger: Ledger,
         spool: Spool,
         withdraw: Callable[[Collection[str]], Awaitable[None]],
+        reinstate: Callable[[Collection[str]], None],
     ) -> None:
         self._config = config
         self._lake = Lake(config.lake_uri, config.settings.lake.options)
         self._ledger = ledger
         self._spool = spool
         self._withdraw = withdraw
+        self._reinstate = reinstate
         self._finishing = asyncio.Lock()
 
     async def revoke(self, rows: Sequence[DeliveryRow]) -> None:
         """Take these back out; returns when the lake holds nothing of them. Safe to repeat."""
-        await self._withdraw([row.delivery_id for row in rows])
-        await asyncio.to_thread(self._write_down, rows)
+        ids = [row.delivery_id for row in rows]
+        await self._withdraw(ids)
+        try:
+            await asyncio.to_thread(self._write_down, rows)
+        except HeadraceError:
+            self._reinstate(ids)
+            raise
         await self.finish()
 
     async def finish(self) -> None:
         """Carry through what was written down: at a start, and where the lake was set back."""
         async with self._finishing:
-            await asyncio.to_thread(self._take_out, self._ledger.to_take_out())
+            await asyncio.to_thread(self._take_out)
 
     async def make_room(self, row: DeliveryRow) -> None:
         """Take out what a delivery replaces, unless that is done."""
@@ -74,9 +83,9 @@ class Revoker:
         for row in rows:
             log.info("delivery_revoked", delivery_id=row.delivery_id, name=row.name)
 
-    def _take_out(self, rows: Sequence[DeliveryRow]) -> None:
+    def _take_out(self) -> None:
         by_stream: dict[str, list[DeliveryRow]] = {}
-        for row in rows:
+        for row in self._ledger.to_take_out():
             by_stream.setdefault(row.stream, []).append(row)
         for stream, of_stream in by_stream.items():
             # What was never frozen was never sent.

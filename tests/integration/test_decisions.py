@@ -223,8 +223,11 @@ async def test_a_rejected_one_is_retried_when_it_is_asked_for(
 
 
 async def test_damaged_bytes_are_not_published(
-    project: ProduceProject, embedded_broker: BrokerServer
+    project: ProduceProject, embedded_broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    watch = "headrace.producers.landing_watch"
+    monkeypatch.setattr(f"{watch}.pause_before_republishing", lambda _: 0.0)
+    monkeypatch.setattr(f"{watch}._THOROUGH_LOOK_SECONDS", 0.5)
     servers = embedded_broker.bootstrap_servers
     first, second = await two_landed(project, servers)
     payload = Spool(project.config.paths.spool).payload("sales", first.delivery_id)
