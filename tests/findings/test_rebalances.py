@@ -111,7 +111,7 @@ async def test_a_rebalance_listener_that_fails_stops_the_role(
                 await project.consume_all()
         else:
             async with project.consuming() as role:
-                await wait_for(lambda: project.landed().total() == 30, "the other three")
+                await wait_for(lambda: project.landed().total() == 30, "the other three", 60)
                 assert not role.done()
     if protection.stands:
         await project.consume_all()  # as the supervisor would
