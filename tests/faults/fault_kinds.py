@@ -6,7 +6,9 @@ import random
 from collections.abc import Sequence
 
 from faults.broker_faults import BROKER_FAULTS
+from faults.clock_faults import CLOCK_FAULTS
 from faults.config_faults import CONFIG_FAULTS
+from faults.disk_faults import DISK_FAULTS
 from faults.fault import Fault, Strike
 from faults.fault_project import FaultProject
 from faults.ledger_faults import LEDGER_FAULTS
@@ -48,6 +50,8 @@ FAULTS: Sequence[Fault] = (
     *NETWORK_FAULTS,
     *STORE_FAULTS,
     *BROKER_FAULTS,
+    *DISK_FAULTS,
+    *CLOCK_FAULTS,
     *LEDGER_FAULTS,
     *CONFIG_FAULTS,
     Fault("revoke", 2, _decide("revoke")),

@@ -30,8 +30,10 @@ from faults.source_files import STREAMS, SourceFiles
 from headrace.config_file import load_config
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.ledger import list_deliveries
+from parts.faketime import TurnedClock
 from parts.processes import accepts_connections, free_port
 from parts.s3 import S3Server
+from parts.small_disk import SmallDisk
 from support.cli_project import command, environment
 from support.produce_project import lasting_port
 from support.source_ids import Id, differences
@@ -101,6 +103,9 @@ class FaultProject:
         self._stack = ExitStack()
         self.store_proxy: FaultyProxy | None = None
         self.store = store
+        # Where these are there from the beginning, they are not put under roles that run.
+        self.clock: TurnedClock | None = None
+        self.disks: dict[str, SmallDisk] = {}
         self._settings = Settings()
         self._lake = LakeFiles(str(root / "lake"), {})
         if store is not None:
@@ -152,6 +157,12 @@ class FaultProject:
         """Write the config; roles read it when they start."""
         self._settings = settings
         write_project(self.root, settings)
+
+    def go_by(self, clock: TurnedClock) -> None:
+        """Have all roles go by this clock; before they start."""
+        self.clock = clock
+        for slot in self.slots.values():
+            slot.env = {**slot.env, **clock.environment}
 
     def _add(self, name: str, words: list[str]) -> Slot:
         log = self.root.with_name(f"{self.root.name}-{name}.log")

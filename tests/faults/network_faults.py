@@ -72,17 +72,24 @@ def _slow(proxy: FaultyProxy, whose: Whose, dice: random.Random) -> None:
     proxy.delay(dice.uniform(0.01, 0.2), whose)
 
 
-def _leave_half_open(proxy: FaultyProxy, whose: Whose, dice: random.Random) -> None:
-    proxy.leave_half_open("server" if dice.random() < 0.5 else "client", whose)
+def _lose_the_role(proxy: FaultyProxy, whose: Whose, _: random.Random) -> None:
+    """The other end goes on as if it were there."""
+    proxy.leave_half_open("client", whose)
+
+
+def _lose_the_server(proxy: FaultyProxy, whose: Whose, _: random.Random) -> None:
+    """The role waits for answers from nobody."""
+    proxy.leave_half_open("server", whose)
 
 
 _KINDS: Sequence[tuple[str, Misbehave, tuple[float, float]]] = (
     ("cut", _cut, (0.2, 1.0)),
-    ("part", _part, (0.5, 4.0)),
-    ("hang", _hang, (0.5, 4.0)),
-    ("silence answers", _silence_answers, (0.5, 4.0)),
-    ("slow", _slow, (1.0, 3.0)),
-    ("leave half open", _leave_half_open, (0.2, 1.0)),
+    ("part", _part, (0.5, 2.5)),
+    ("hang", _hang, (0.5, 2.5)),
+    ("silence answers", _silence_answers, (0.5, 2.5)),
+    ("slow", _slow, (1.0, 2.0)),
+    ("half open", _lose_the_role, (0.2, 1.0)),
+    ("half open, server gone", _lose_the_server, (0.2, 1.0)),
 )
 
 NETWORK_FAULTS: Sequence[Fault] = (

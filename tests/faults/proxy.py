@@ -59,13 +59,14 @@ class _Connection:
 class FaultyProxy:
     """Listens on a free port of 127.0.0.1 and passes on to `target_port`, as long as it is well.
 
-    One trouble at a time: a new one takes the place of the one before. `answers_lost`: of commits
-    that went through.
+    One trouble at a time: a new one takes the place of the one before. `struck`: how many
+    connections something was done to, `answers_lost`: of commits that went through.
     """
 
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
         self.port = 0
+        self.struck = 0
         self.answers_lost = 0
         self._trouble = _Trouble()
         self._changed = asyncio.Event()
@@ -101,6 +102,7 @@ class FaultyProxy:
         def reset() -> None:
             for connection in list(self._connections):
                 if (dice is None or dice.random() < share) and whose(connection.port):
+                    self.struck += 1
                     connection.task.cancel()
 
         self._do(reset)
@@ -111,6 +113,7 @@ class FaultyProxy:
         def leave() -> None:
             for connection in self._connections:
                 if connection.server is not None and whose(connection.port):
+                    self.struck += 1
                     connection.half_open = True
                     left = connection.client if gone == "client" else connection.server
                     left.transport.abort()
@@ -185,6 +188,7 @@ class FaultyProxy:
         if connection.judged is not self._trouble:
             connection.judged = self._trouble
             connection.struck = self._trouble.whose(connection.port)
+            self.struck += connection.struck and self._trouble != _Trouble()
         return self._trouble if connection.struck else None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -239,6 +243,7 @@ class FaultyProxy:
                 status, whose = self._failing_as
                 if self._requests_to_fail and whose(connection.port):
                     self._requests_to_fail -= 1
+                    self.struck += 1
                     connection.client.write(
                         b"HTTP/1.1 %d No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status
                     )
