@@ -1,0 +1,108 @@
+"""What the ledger says of deliveries taken back out, and of those of former ledgers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from headrace.event import HASH_DIGITS
+from headrace.producers.delivery import ACCEPTED_STATES, DeliveryRow, DeliveryState
+from headrace.producers.ledger_connection import LedgerConnection
+from headrace.producers.ledger_rows import in_states, to_micros
+
+
+class RevokedDeliveries(LedgerConnection):
+    """The part of the ledger by which deliveries are revoked and replaced."""
+
+    def revoke(self, delivery_ids: Iterable[str]) -> None:
+        """These count no more; what the lake has of them is to be taken out."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE deliveries SET state = 'revoked', reason = NULL, taken_out_at = NULL"
+                " WHERE delivery_id = ? AND state NOT IN ('revoked', 'duplicate')",
+                [(delivery_id,) for delivery_id in delivery_ids],
+            )
+
+    def to_take_out(self) -> list[DeliveryRow]:
+        """The revoked deliveries of which the lake may still hold something."""
+        return self._select("state = 'revoked' AND taken_out_at IS NULL")
+
+    def taken_out(self, delivery_ids: Iterable[str], now: datetime) -> None:
+        """The lake holds nothing of these any more."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE deliveries SET taken_out_at = ?"
+                " WHERE delivery_id = ? AND state = 'revoked'",
+                [(to_micros(now), delivery_id) for delivery_id in delivery_ids],
+            )
+
+    def taken_again_as(self, row: DeliveryRow) -> DeliveryRow | None:
+        """The delivery that replaces this one; that has its content, where this one is revoked."""
+        live = in_states((*ACCEPTED_STATES, DeliveryState.REJECTED))
+        found = self._select(
+            "source = ? AND delivery_id > ? AND (replaces = ? OR ? AND content_hash = ?)"
+            f" AND state IN {live}",
+            (
+                row.source,
+                row.delivery_id,
+                row.delivery_id,
+                row.state is DeliveryState.REVOKED,
+                row.content_hash,
+            ),
+        )
+        return found[-1] if found else None
+
+    def revoked_before(self, row: DeliveryRow) -> list[DeliveryRow]:
+        """The revoked deliveries that have this one's content, or that it came to replace."""
+        replaced, oldest = [row], row
+        while oldest.replaces is not None and (
+            before := self._select("delivery_id = ?", (oldest.replaces,))
+        ):
+            oldest = before[0]
+            replaced.append(oldest)
+        alike = [
+            other
+            for one in replaced
+            for other in self._select(
+                "source = ? AND content_hash = ? AND state = 'revoked'",
+                (one.source, one.content_hash),
+            )
+        ]
+        return list({other.delivery_id: other for other in alike}.values())
+
+    def revoked_like(self, source: str, content_hash: str) -> str | None:
+        """The revoked delivery of this content, where it was not accepted again since."""
+        live = in_states((*ACCEPTED_STATES, DeliveryState.REJECTED))
+        rows = self._read(
+            "SELECT delivery_id FROM deliveries WHERE source = ? AND content_hash = ?"  # noqa: S608
+            " AND state = 'revoked' AND NOT EXISTS (SELECT 1 FROM deliveries AS other"
+            " WHERE other.source = deliveries.source"
+            f" AND other.content_hash = deliveries.content_hash AND other.state IN {live})"
+            " ORDER BY delivery_id DESC LIMIT 1",
+            (source, content_hash),
+        )
+        return str(rows[0][0]) if rows else None
+
+    # --- taken over
+
+    def inherit(self, source: str, stream: str, delivery_ids: Iterable[str]) -> None:
+        """Deliveries of the source that a former ledger has brought into the lake."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO inherited VALUES (?, ?, ?)",
+                [(delivery_id, source, stream) for delivery_id in delivery_ids],
+            )
+
+    def inherited_like(self, source: str, content_hash: str) -> str | None:
+        """The latest delivery of a former ledger that has this content, as its id says."""
+        rows = self._read(
+            "SELECT max(delivery_id) FROM inherited"
+            " WHERE source = ? AND substr(delivery_id, -?) = ?",
+            (source, HASH_DIGITS, content_hash[:HASH_DIGITS]),
+        )
+        return None if rows[0][0] is None else str(rows[0][0])
+
+    def inherited_stream(self, delivery_id: str) -> str | None:
+        """The stream of a former ledger's delivery; None where it is not known."""
+        rows = self._read("SELECT stream FROM inherited WHERE delivery_id = ?", (delivery_id,))
+        return str(rows[0][0]) if rows else None
