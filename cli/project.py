@@ -76,12 +76,12 @@ def open_project(path: Path, *, stop_in_order: bool = False) -> Project:
 
     `stop_in_order`: it starts roles, which have to be stopped first.
     """
-    from headrace.cli.signals import exit_on_signals, interrupt_on_terminate
+    from headrace.cli.signals import exit_on_signals, unwind_on_signals
     from headrace.logs import configure_logs
 
     configure_logs()
     if stop_in_order:
-        interrupt_on_terminate()
+        unwind_on_signals()
     else:
         exit_on_signals()
     return Project(path)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
@@ -13,13 +14,23 @@ INTERRUPTED: Final = 130
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
-def interrupt_on_terminate() -> None:
-    """Let SIGTERM do what Ctrl-C does: unwind, so that roles are stopped in order."""
-    signal.signal(signal.SIGTERM, _as_interrupt)
+def unwind_on_signals() -> None:
+    """From here on both raise `KeyboardInterrupt`, so that roles are stopped in order."""
+    _handle_both(_interrupt)
 
 
-def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
+def _handle_both(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _leave_to_thread(_signal: int, _frame: FrameType | None) -> None:
+    """What is written to the wake-up descriptor does it."""
 
 
 def exit_on_signals() -> None:
@@ -31,7 +42,7 @@ def exit_on_signals() -> None:
     """
     if threading.current_thread() is not threading.main_thread():
         return
-    interrupt_on_terminate()
+    _handle_both(_leave_to_thread)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)

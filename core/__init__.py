@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,5 +17,7 @@ def __getattr__(name: str) -> object:
 
         return Project
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("headrace")
     raise AttributeError(f"module 'headrace' has no attribute {name!r}")

@@ -255,7 +255,7 @@ def config_reference() -> str:
 
 def command_reference() -> str:
     """The text of `commands.md`."""
-    from headrace.cli.main import cli
+    from headrace.cli.group import cli
 
     return "\n".join([COMMANDS_HEAD, *_help(cli, None, "headrace")])
 

@@ -24,9 +24,11 @@ def command(project: Path) -> None:
     What they had in hand is committed first, or taken up again by the next `headrace up`. Where
     nothing runs there is nothing to do.
     """
+    from headrace.cli.signals import unwind_on_signals
     from headrace.config_file import project_paths
     from headrace.infra.supervisor_stop import stop_supervisor
 
+    unwind_on_signals()  # a terminal gets its cursor back
     paths = project_paths(project)  # and no more: a mistake in its config must not keep it up
     with _progress() as show:
         stopped = stop_supervisor(paths, on_services=show)

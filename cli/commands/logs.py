@@ -44,6 +44,7 @@ def command(project: Path, role: str | None, lines: int, follow: bool, as_json: 
     .headrace/logs: six of at most 10 MB each, the oldest goes first. Times are UTC.
     """
     from headrace.cli.log_format import human_line, json_line
+    from headrace.cli.signals import unwind_on_signals
     from headrace.config_file import project_paths
     from headrace.infra.role_log_lines import RoleLogReader, merge
 
@@ -59,6 +60,7 @@ def command(project: Path, role: str | None, lines: int, follow: bool, as_json: 
     show(last[len(last) - min(lines, len(last)) :])
     if not last and lines and not follow:
         click.echo("nothing has been logged yet: start the services with `headrace up`", err=True)
+    unwind_on_signals()
     with suppress(KeyboardInterrupt):
         while follow:
             show(merge([reader.new() for reader in readers]))

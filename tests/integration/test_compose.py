@@ -17,7 +17,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from headrace.cli.main import cli
+from headrace.cli.group import cli
 from headrace.config import ENV_PREFIX, Settings
 from parts.compose import compose_config
 

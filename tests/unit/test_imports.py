@@ -57,7 +57,7 @@ def test_the_vocabulary_imports_none_of_the_others(
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from headrace.cli.main import cli;"
+        "import sys; from headrace.cli.group import cli;"
         " cli.main(['--help'], prog_name='headrace', standalone_mode=False);"
         " print(*sys.modules, file=sys.stderr)"
     )
