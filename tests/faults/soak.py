@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,6 +58,7 @@ def shares(kills: int, combos: Sequence[Combo]) -> Iterator[tuple[Combo, int, in
 
 def run_job(job: Job) -> Outcome:
     """One job, in a process of its own."""
+    set_signals(unwind)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says is meant to happen
     outcome = Outcome()
     folder = Path(tempfile.mkdtemp(prefix=f"soak-{job.combo}-"))
@@ -104,13 +105,15 @@ def summary(outcome: Outcome, seed: int, seconds: float) -> str:
     return "\n".join(lines)
 
 
-def unwind_on_signals() -> None:
-    """Have what was started stopped, whoever ends this process."""
+def unwind(*_: object) -> None:
+    """What signals do while something runs: it is stopped, whoever ends this process."""
+    raise KeyboardInterrupt
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+def set_signals(handler: Callable[..., None] | signal.Handlers) -> None:
+    """Have Ctrl-C and SIGTERM handled so."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
 
 
 def main() -> int:
@@ -124,7 +127,7 @@ def main() -> int:
     parser.add_argument("--check-every", type=int, default=KILLS_BETWEEN_CHECKS, metavar="KILLS")
     parser.add_argument("--at-once", type=int, default=2, help="so many projects")
     arguments = parser.parse_args()
-    unwind_on_signals()
+    set_signals(unwind)
     combos = [
         Combo(broker, store)
         for broker in arguments.brokers.split(",")
@@ -140,16 +143,19 @@ def main() -> int:
     total = Outcome()
     # Spawned, as no process may be forked that has used deltalake.
     context = multiprocessing.get_context("spawn")
-    with context.Pool(arguments.at_once, unwind_on_signals, maxtasksperchild=1) as pool:
+    quiet = (set_signals, (signal.SIG_DFL,))
+    code = _INTERRUPTED
+    with context.Pool(arguments.at_once, *quiet, maxtasksperchild=1) as pool:
         try:
             for outcome in pool.imap_unordered(run_job, jobs):
                 total.add(outcome)
+            pool.close()
+            pool.join()
+            code = 0 if total.ok else 1
         except KeyboardInterrupt:
-            return _INTERRUPTED
-        pool.close()
-        pool.join()
+            print("interrupted: of what had been done by then")
     print(summary(total, arguments.seed, time.monotonic() - began))
-    return 0 if total.ok else 1
+    return code
 
 
 if __name__ == "__main__":
