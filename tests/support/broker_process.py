@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from headrace.infra.broker.service import run_broker
+from headrace.infra.broker.settings import BrokerSettings
 
 DEADLINE_SECONDS = 60
 
@@ -43,11 +49,10 @@ def serve_command(
 class BrokerProcess:
     """A broker in a process of its own, on a port that stays the same over restarts."""
 
-    def __init__(self, folder: Path, *, segment_bytes: int = 100_000, fsync: str = "os") -> None:
+    def __init__(self, folder: Path, *, segment_bytes: int = 100_000) -> None:
         self.folder = folder
         self.port = 0
         self._segment_bytes = segment_bytes
-        self._fsync = fsync
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -61,7 +66,7 @@ class BrokerProcess:
         assert self._process is not None
         return self._process.pid
 
-    async def start(self, *, max_file_bytes: int | None = None) -> None:
+    async def start(self, *, fsync: str = "os", max_file_bytes: int | None = None) -> None:
         """Start it and wait until it serves; no file of it may grow over `max_file_bytes`."""
 
         def limit() -> None:
@@ -74,7 +79,7 @@ class BrokerProcess:
                 self.folder,
                 port=self.port,
                 segment_bytes=self._segment_bytes,
-                fsync=self._fsync,
+                fsync=fsync,
             ),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -110,8 +115,51 @@ class BrokerProcess:
         return self._process.returncode, said.decode()
 
 
+_FORKING = multiprocessing.get_context("forkserver")
+_FORKING.set_forkserver_preload(["headrace.infra.broker.service", __name__])
+
+
+class ForkedBroker:
+    """The same, forked from a process that has imported it: for many kills in little time."""
+
+    def __init__(self, folder: Path, *, segment_bytes: int) -> None:
+        self.folder = folder
+        self.port = 0
+        self._segment_bytes = segment_bytes
+        self._process: Any = None
+
+    @property
+    def address(self) -> str:
+        """What clients connect to."""
+        return f"127.0.0.1:{self.port}"
+
+    async def start(self, *, fsync: Literal["os", "group"] = "os") -> None:
+        """Start it and wait until it serves."""
+        receiver, sender = _FORKING.Pipe(duplex=False)
+        settings = BrokerSettings(segment_bytes=self._segment_bytes, fsync=fsync)
+        arguments = (self.folder, self.port, settings, sender)
+        self._process = _FORKING.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        sender.close()  # so that a broker that ends without a word is an EOFError here
+        self.port = await asyncio.wait_for(asyncio.to_thread(receiver.recv), DEADLINE_SECONDS)
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+        await asyncio.to_thread(self._process.join)
+
+
+def _serve(folder: Path, port: int, settings: BrokerSettings, ready: Connection) -> None:
+    run_broker(
+        folder, port=port, settings=settings, on_ready=lambda server: ready.send(server.port)
+    )
+
+
+_Process = TypeVar("_Process", BrokerProcess, ForkedBroker)
+
+
 @asynccontextmanager
-async def serving(process: BrokerProcess) -> AsyncIterator[BrokerProcess]:
+async def serving(process: _Process) -> AsyncIterator[_Process]:
     """Nothing is left running, whatever happens in the block."""
     try:
         yield process

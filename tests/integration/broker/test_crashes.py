@@ -44,33 +44,6 @@ async def keep_sending(
         sent += values
 
 
-@pytest.mark.parametrize("fsync", ["os", "group"])
-async def test_nothing_acknowledged_is_lost_or_doubled_over_kills(
-    tmp_path: Path, fsync: str
-) -> None:
-    chance = random.Random(fsync)
-    acknowledged: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
-    stop = asyncio.Event()
-    async with serving(BrokerProcess(tmp_path / "b", fsync=fsync)) as broker:
-        await broker.start()
-        async with new_producer(broker.address) as sending:
-            await sending.partitions_for("t")
-            tasks = [
-                asyncio.create_task(keep_sending(sending, partition, acknowledged[partition], stop))
-                for partition in range(PARTITIONS)
-            ]
-            for _ in range(6):
-                enough = sum(map(len, acknowledged)) + chance.randint(200, 3_000)
-                await until(lambda: sum(map(len, acknowledged)) >= enough)  # noqa: B023
-                await broker.kill()
-                await broker.start()
-            stop.set()
-            await asyncio.wait_for(asyncio.gather(*tasks), DEADLINE_SECONDS)
-        found = await read_topic(broker.address, "t")
-        assert [found[partition] for partition in range(PARTITIONS)] == acknowledged
-        assert len(list(broker.folder.glob("topics/*/*/*.log"))) > PARTITIONS  # segments rolled
-
-
 async def test_a_torn_tail_is_cut_and_the_producer_goes_on(tmp_path: Path) -> None:
     async with serving(BrokerProcess(tmp_path / "b")) as broker:
         await broker.start()
