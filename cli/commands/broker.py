@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from headrace.config import Config
     from headrace.infra.broker.figures import BrokerFigures
     from headrace.infra.broker.server import BrokerServer
+    from headrace.infra.broker.settings import BrokerSettings
     from headrace.role_http import Health
 
 
@@ -45,7 +46,6 @@ def command(
 
     with run_role("broker", project, verbose=verbose, supervised=supervised) as (config, channel):
         from headrace.infra.broker.service import run_broker
-        from headrace.infra.broker.settings import BrokerSettings
 
         section = config.settings.broker
         if not config.embedded_broker:
@@ -73,20 +73,26 @@ def command(
                 config.paths.broker,
                 host=host,
                 port=section.port if port is None else port,
-                settings=BrokerSettings(
-                    default_partitions=section.topic_partitions,
-                    max_message_bytes=max(
-                        BrokerSettings().max_message_bytes, section.max_message_bytes
-                    ),
-                    fsync=section.fsync,
-                    retention_seconds=section.keep,
-                    retention_bytes=section.keep_bytes,
-                    max_disk_bytes=section.max_disk_bytes,
-                    landing_group=config.consumer_group,
-                    landing_topics=frozenset(map(config.topic, config.stream_names)),
-                ),
+                settings=settings_of(config),
                 on_ready=on_ready,
             )
+
+
+def settings_of(config: Config) -> BrokerSettings:
+    """How the embedded broker of a project runs."""
+    from headrace.infra.broker.settings import BrokerSettings
+
+    section = config.settings.broker
+    return BrokerSettings(
+        default_partitions=section.topic_partitions,
+        max_message_bytes=max(BrokerSettings().max_message_bytes, section.max_message_bytes),
+        fsync=section.fsync,
+        retention_seconds=section.keep,
+        retention_bytes=section.keep_bytes,
+        max_disk_bytes=section.max_disk_bytes,
+        landing_group=config.consumer_group,
+        landing_topics=frozenset(map(config.topic, config.stream_names)),
+    )
 
 
 def _figures(config: Config) -> BrokerFigures:

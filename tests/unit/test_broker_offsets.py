@@ -102,6 +102,17 @@ def test_what_was_taken_back_stays_gone(tmp_path: Path) -> None:
     assert held(opened(tmp_path / "o")) == {}
 
 
+def test_commits_in_logs_that_are_gone_or_shorter_now_are_taken_back(tmp_path: Path) -> None:
+    offsets = opened(tmp_path / "o")
+    offsets.commit("g", {("t", 0): Committed(4, ""), ("t", 1): Committed(5, "")})
+    offsets.commit("h", {("u", 0): Committed(0, ""), ("t", 1): Committed(9, "")})
+    offsets.keep_within({("t", 0): 4, ("t", 1): 8, ("v", 0): 1})
+    left = {"g": {("t", 0): Committed(4, ""), ("t", 1): Committed(5, "")}}
+    assert held(offsets) == left
+    offsets.close()
+    assert held(opened(tmp_path / "o")) == left
+
+
 def test_the_file_stays_small(tmp_path: Path) -> None:
     path = tmp_path / "o"
     offsets = opened(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from headrace.cli.commands.broker import settings_of
+from headrace.config_file import load_config
 from headrace.infra.broker.errors import RequestRefusedError
 from headrace.infra.broker.folder import DataFolder
 from headrace.infra.broker.log import PartitionLog
@@ -464,3 +467,50 @@ def test_what_cannot_be_deleted_now_is_tried_again(
     assert batches_of(log)[0][0] == 0
     it.retention.enforce(NOW)
     assert log.closed == []
+
+
+def test_a_project_says_what_its_broker_keeps(tmp_path: Path) -> None:
+    (tmp_path / "headrace.toml").write_text(
+        """
+        [project]
+        name = "shop"
+        [broker]
+        keep = "36h"
+        keep_bytes = "1GB"
+        max_disk_bytes = "20GB"
+        fsync = "group"
+        [sources.tills]
+        kind = "files"
+        path = "inbox"
+        stream = "sales"
+        """
+    )
+    found = settings_of(load_config(tmp_path))
+    assert found.retention_seconds == 36 * 3_600
+    assert (found.retention_bytes, found.max_disk_bytes) == (10**9, 20 * 10**9)
+    assert found.landing_group == "shop.bronze"
+    assert found.landing_topics == {"shop.sales"}
+    assert found.fsync == "group"
+    assert BrokerSettings().fsync == "os"
+
+
+def test_the_names_of_new_files_are_on_the_disk(
+    monkeypatch: pytest.MonkeyPatch, bench: Callable[..., Bench]
+) -> None:
+    """Each name in each folder was there when the folder was last brought to the disk."""
+    on_disk: dict[int, set[str]] = {}
+    real = os.fsync
+
+    def noting(fd: int) -> None:
+        real(fd)
+        found = os.fstat(fd)
+        if stat.S_ISDIR(found.st_mode):
+            on_disk[found.st_ino] = set(os.listdir(fd))  # noqa: PTH208 (of what is open)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    it = bench()
+    log = it.filled("t")
+    assert len(log.closed) > 3
+    for folder in (log.folder, log.folder.parent, log.folder.parent.parent):
+        names = {path.name for path in folder.iterdir() if path.suffix != ".closed"}
+        assert names <= on_disk[folder.stat().st_ino], folder  # a missing .closed is made again
