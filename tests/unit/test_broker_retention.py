@@ -505,7 +505,7 @@ def test_the_names_of_new_files_are_on_the_disk(
         real(fd)
         found = os.fstat(fd)
         if stat.S_ISDIR(found.st_mode):
-            on_disk[found.st_ino] = set(os.listdir(fd))  # noqa: PTH208 (of what is open)
+            on_disk[found.st_ino] = set(os.listdir(fd))
 
     monkeypatch.setattr(os, "fsync", noting)
     it = bench()
