@@ -47,8 +47,14 @@ _COMMIT_ID = "headrace.commit"
 _CHANGE_DATA = "_change_data"
 _FORMAT_PROPERTY = "headrace.formatVersion"
 _FORMAT_VERSION = "1"
-# Without these a hung object store blocks a commit for many minutes.
-_STORE_DEFAULTS = {"timeout": "30s", "connect_timeout": "5s", "max_retries": "5"}
+# Without these a hung object store blocks a commit for minutes. While delta-rs (1.6.6) reads
+# `history`, it lets no other thread run: heartbeats and stops then wait as long.
+_STORE_DEFAULTS = {
+    "timeout": "30s",
+    "connect_timeout": "5s",
+    "max_retries": "5",
+    "retry_timeout": "30s",
+}
 
 
 @dataclass(frozen=True, slots=True)
