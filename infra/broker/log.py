@@ -10,7 +10,7 @@ import math
 import os
 import time
 from bisect import bisect_right
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -21,11 +21,12 @@ from headrace.infra.broker.log_start import write_start
 from headrace.infra.broker.producers import ProducerStates
 from headrace.infra.broker.record_batch import base_offset_bytes
 from headrace.infra.broker.recovery import recover_segments
-from headrace.infra.broker.segment import Segment, find_batch, segment_name
+from headrace.infra.broker.segment import Segment, segment_name
+from headrace.infra.broker.segment_reader import batch_reaching, read_batches
 from headrace.infra.broker.sidecar import Closed, remove_segments, sync_sidecar, write_sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from headrace.infra.broker.record_batch import BatchHeader
@@ -159,39 +160,17 @@ class PartitionLog:
         segment = self._segment_of(offset)
         if offset >= segment.next_offset or (max_bytes <= 0 and not at_least_one):
             return b""
-        fd = self._open_for_reading(segment)
-        try:
-            start = segment.scan_start(offset)
-            found = find_batch(fd, segment, start, lambda header: header.next_offset > offset)
-            if found is None:
-                return b""
-            position, header = found
-            end = segment.boundary_within(position, max_bytes)
-            if end is None:
-                end = _walk_to_boundary(fd, segment, position, max_bytes)
-            if end == position and at_least_one:
-                end += header.size
-            return os.pread(fd, end - position, position)
-        finally:
-            self._close_after_reading(fd)
+        with self._reading(segment) as fd:
+            return read_batches(fd, segment, offset, max_bytes, at_least_one=at_least_one)
 
     def batch_reaching(self, timestamp: int, offset: int) -> bytes | None:
         """The first batch that ends after `offset` and has a timestamp (ms) from `timestamp` on."""
-
-        def reaches(header: BatchHeader) -> bool:
-            return header.max_timestamp >= timestamp and header.next_offset > offset
-
         for segment in self._segments:
-            if segment.max_timestamp < timestamp or segment.next_offset <= offset:
-                continue
-            fd = self._open_for_reading(segment)
-            try:
-                start = max(segment.time_scan_start(timestamp), segment.scan_start(offset))
-                found = find_batch(fd, segment, start, reaches)
+            if segment.max_timestamp >= timestamp and segment.next_offset > offset:
+                with self._reading(segment) as fd:
+                    found = batch_reaching(fd, segment, timestamp, offset)
                 if found is not None:
-                    return os.pread(fd, found[1].size, found[0])
-            finally:
-                self._close_after_reading(fd)
+                    return found
         return None
 
     def advance_start(self, offset: int) -> None:
@@ -277,16 +256,18 @@ class PartitionLog:
         found = bisect_right(self._segments, offset, key=lambda segment: segment.base_offset) - 1
         return self._segments[found]
 
-    def _open_for_reading(self, segment: Segment) -> int:
+    @contextmanager
+    def _reading(self, segment: Segment) -> Iterator[int]:
         if segment is self._active:
-            return self._fd
+            yield self._fd
+            return
         try:
-            return os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise _lost(segment.path, "is gone") from error
-
-    def _close_after_reading(self, fd: int) -> None:
-        if fd != self._fd:
+        try:
+            yield fd
+        finally:
             os.close(fd)
 
     def roll(self) -> Segment:
@@ -333,21 +314,6 @@ class PartitionLog:
             self.give_up(f"{reason}; the log could not be cut back: {error}")
         else:
             _log.error("append rolled back", file=str(self._active.path), reason=reason)
-
-
-def _walk_to_boundary(fd: int, segment: Segment, position: int, max_bytes: int) -> int:
-    """The end of the last whole batch within `max_bytes` of `position`, batch by batch."""
-    end = position
-
-    def is_too_far(header: BatchHeader) -> bool:
-        nonlocal end
-        if end + header.size > position + max_bytes:
-            return True
-        end += header.size
-        return False
-
-    find_batch(fd, segment, position, is_too_far)
-    return end
 
 
 def _lost(path: Path, what: str) -> DataFolderLostError:

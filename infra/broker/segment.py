@@ -6,7 +6,6 @@ The file's name is the offset of its first record. The index is sparse and in me
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 from array import array
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".log"
 _SCAN_BYTES: Final = 8 * 1024 * 1024
-_PEEK_BYTES: Final = 16 * 1024
 NO_TIMESTAMP: Final = -1
 
 
@@ -83,24 +81,6 @@ class Segment:
         entry = bisect_right(self.positions, position + max_bytes) - 1
         found = self.positions[entry] if entry >= 0 else 0
         return found if found > position else None
-
-
-def find_batch(
-    fd: int, segment: Segment, position: int, wanted: Callable[[BatchHeader], bool]
-) -> tuple[int, BatchHeader] | None:
-    """Position and header of the first batch from `position` on that is `wanted`."""
-    while position + HEADER_BYTES <= segment.size:
-        head = os.pread(fd, _PEEK_BYTES, position)
-        if len(head) < HEADER_BYTES:
-            raise OSError(errno.EIO, f"{segment.path} is shorter than it was")
-        step = 0
-        while step + HEADER_BYTES <= len(head):
-            header = read_header(head, step)
-            if wanted(header):
-                return position + step, header
-            step += header.size
-        position += step
-    return None
 
 
 @dataclass(frozen=True, slots=True)
