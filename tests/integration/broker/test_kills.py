@@ -1,4 +1,4 @@
-"""The embedded broker, killed fifty times under load: all it acknowledged is there, in order, once."""
+"""The embedded broker, killed fifty times under load: what it acknowledged is there, once."""
 
 from __future__ import annotations
 
