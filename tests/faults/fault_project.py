@@ -244,6 +244,8 @@ class FaultProject:
     def stop(self) -> None:
         """End everything."""
         for slot in self.slots.values():
+            slot.terminate()
+        for slot in self.slots.values():
             slot.stop()
         self._stack.close()
 

@@ -88,13 +88,18 @@ class Slot:
         os.kill(self.process.pid, number)
         return True
 
-    def stop(self) -> None:
-        """Have it end in order; one that cannot is killed."""
+    def terminate(self) -> None:
+        """SIGTERM."""
         self.wanted = False
-        if self.process is None:
-            return
         self.thaw()
         self._signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Have it end in order; one that does not is killed."""
+        if self.wanted:
+            self.terminate()
+        if self.process is None:
+            return
         try:
             self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
