@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from headrace.infra.broker.service import run_broker
 from headrace.infra.broker.settings import BrokerSettings
+from parts.kafka import kafka_node
 
 DEADLINE_SECONDS = 60
 
@@ -155,7 +157,33 @@ def _serve(folder: Path, port: int, settings: BrokerSettings, ready: Connection)
     )
 
 
-_Process = TypeVar("_Process", BrokerProcess, ForkedBroker)
+class KilledKafka:
+    """Apache Kafka, to be killed and started again as the same cluster."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = ""
+        self._node = ExitStack()
+        self._pid = 0
+
+    async def start(self) -> None:
+        """Start it and wait until it serves."""
+        node = await asyncio.to_thread(self._node.enter_context, kafka_node(self.folder))
+        self.address, self._pid = node.bootstrap_servers, node.pid
+
+    async def kill(self) -> None:
+        """SIGKILL; nothing happens when it has ended already."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+        self._pid = 0
+        await asyncio.to_thread(self._node.close)
+
+
+class _Killable(Protocol):
+    async def kill(self) -> None: ...
+
+
+_Process = TypeVar("_Process", bound=_Killable)
 
 
 @asynccontextmanager
