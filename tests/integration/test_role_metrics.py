@@ -194,7 +194,7 @@ async def test_what_the_broker_serves_is_declared_bounded_and_right(
     families = broker.scrape()
     assert check_declared(families) == of_role("broker")
     assert labels_of(families, "topic") == {project.topic, "other"}
-    assert len(labels_of(families, "api")) == 20
+    assert len(labels_of(families, "api")) == 21
     assert broker.value("headrace_broker_log_records", topic=project.topic) == 400
     assert (broker.value("headrace_broker_requests_total", api="Produce") or 0) >= 8
 

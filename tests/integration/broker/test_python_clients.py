@@ -91,6 +91,7 @@ async def test_a_member_that_vanishes_is_noticed_by_its_silence(broker: Broker, 
     await staying.start()
     try:
         await until(lambda: len(staying.assignment()) == len(gone.assignment()) == 2)
+        await until(lambda: gone._coordinator._heartbeat_task is not None)  # begun a moment later
         gone._coordinator._heartbeat_task.cancel()  # frozen: its connections stay open
         await until(lambda: len(staying.assignment()) == 4)
         assert len(await read_all(staying, 200)) == 200
