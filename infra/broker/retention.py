@@ -201,9 +201,12 @@ class Retention:
     def _landed(self, topic: str, partition: int) -> int:
         """The offset up to which the project's consumers are done with a topic partition."""
         group = self._settings.landing_group
-        if group is None or topic not in self._settings.landing_topics:
+        held = {} if group is None else self._offsets.of_group(group)
+        # A stream that came into the config while the broker ran is known by what the group reads.
+        reads = topic in self._settings.landing_topics or any(name == topic for name, _ in held)
+        if group is None or not reads:
             return ALL_LANDED
-        committed = self._offsets.of_group(group).get((topic, partition))
+        committed = held.get((topic, partition))
         return 0 if committed is None else committed.offset
 
 

@@ -357,6 +357,18 @@ def test_old_segments_go_but_not_before_they_have_landed(bench: Callable[..., Be
     assert it.retention.unlanded == {}
 
 
+def test_a_stream_the_group_came_to_read_later_is_spared_as_well(
+    bench: Callable[..., Bench],
+) -> None:
+    it = bench(retention_seconds=100)
+    log = it.filled("shop.returns")
+    landed = log.closed[1].next_offset
+    it.landed("shop.returns", landed)
+    it.retention.enforce(NOW)
+    assert log.start_offset == landed
+    assert log.closed
+
+
 def test_each_topic_partition_keeps_its_bytes(bench: Callable[..., Bench]) -> None:
     it = bench(retention_bytes=5_000)
     log = it.filled("somebody.elses")
