@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from faults.fault import Fault, Strike
 from faults.fault_project import FaultProject
-from parts.faketime import TurnedClock, faketime_library
+from parts.turned_clock import TurnedClock, can_turn_clocks
 
 _SECONDS_EACH = 2.0
 
@@ -20,9 +20,7 @@ def _turn(hours: tuple[int, int]) -> Strike:
         if project.clock is not None:
             _let_pass(project, project.clock, (turned, 0))
             return
-        library = faketime_library()
-        assert library is not None
-        clock = TurnedClock(library, project.root.with_name(project.root.name + "-clock"))
+        clock = TurnedClock(project.root.with_name(project.root.name + "-clock"))
         environments = {name: project.slots[name].env for name in project.running}
         for name, environment in environments.items():
             project.slots[name].env = {**environment, **clock.environment}
@@ -42,12 +40,12 @@ def _let_pass(project: FaultProject, clock: TurnedClock, hours: Sequence[int]) -
         project.pass_time(_SECONDS_EACH)
 
 
-def _library_is_there(_: FaultProject) -> bool:
-    return faketime_library() is not None
+def _can_be_turned(_: FaultProject) -> bool:
+    return can_turn_clocks()
 
 
 CLOCK_FAULTS: Sequence[Fault] = (
     # Not so far that the spool gives up what landed: people ask for it again.
-    Fault("turn the clock back", 0.3, _turn((-60 * 24, -1)), _library_is_there),
-    Fault("turn the clock forward", 0.3, _turn((1, 20 * 24)), _library_is_there),
+    Fault("turn the clock back", 0.3, _turn((-60 * 24, -1)), _can_be_turned),
+    Fault("turn the clock forward", 0.3, _turn((1, 20 * 24)), _can_be_turned),
 )

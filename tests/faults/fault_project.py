@@ -30,10 +30,10 @@ from faults.source_files import STREAMS, SourceFiles
 from headrace.config_file import load_config
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.ledger import list_deliveries
-from parts.faketime import TurnedClock
 from parts.processes import accepts_connections, free_port
 from parts.s3 import S3Server
 from parts.small_disk import SmallDisk
+from parts.turned_clock import TurnedClock
 from support.cli_project import command, environment
 from support.produce_project import lasting_port
 from support.source_ids import Id, differences

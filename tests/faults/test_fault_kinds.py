@@ -17,8 +17,8 @@ from faults.fault_kinds import FAULTS
 from faults.fault_project import Combo, FaultProject
 from faults.source_files import SourceFiles
 from parts.availability import leave_out
-from parts.faketime import TurnedClock, faketime_library
 from parts.small_disk import can_mount, small_disk
+from parts.turned_clock import TurnedClock, can_turn_clocks
 
 _KINDS = {kind.name: kind for kind in FAULTS}
 
@@ -30,8 +30,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultProject]:
     with ExitStack() as stack:
         files = SourceFiles(root, random.Random(1))
         project = FaultProject(root, Combo("embedded", "local"), files, None, "")
-        if (library := faketime_library()) is not None:
-            project.go_by(TurnedClock(library, root.with_name("clock")))
+        if can_turn_clocks():
+            project.go_by(TurnedClock(root.with_name("clock")))
         if can_mount():
             for folder in (LAKE, STATE, SPOOL, BROKER):
                 project.disks[folder] = stack.enter_context(small_disk(root / folder))
@@ -68,7 +68,7 @@ def test_a_full_disk(whose: str, project: FaultProject) -> None:
 @pytest.mark.parametrize("way", ["back", "forward"])
 def test_a_clock_that_is_turned(way: str, project: FaultProject) -> None:
     if project.clock is None:
-        leave_out("libfaketime", "make parts")
+        leave_out("clocks that can be turned", "have a C compiler, on Linux")
     strike(project, f"turn the clock {way}")
 
 
