@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -96,18 +95,17 @@ def soak(
             killed = project.kills.total()
             if killed - checked_at >= check_every or killed >= kills:
                 checked_at = killed
-                began = time.monotonic()
-                _check(project, outcome)
+                took = _check(project, outcome)
                 say(
                     f"{killed} of {kills} kills, {files.dropped} files,"
                     f" {outcome.records:,} records, {outcome.lost} lost, {outcome.doubled} doubled"
-                    f" (healed and counted in {time.monotonic() - began:.0f} s)"
+                    f" ({took})"
                 )
                 if killed >= kills or not outcome.intact:
                     return
 
 
-def _check(project: FaultProject, outcome: Outcome) -> None:
+def _check(project: FaultProject, outcome: Outcome) -> str:
     checked = project.check()
     outcome.checks += 1
     outcome.files = project.files.dropped
@@ -115,3 +113,4 @@ def _check(project: FaultProject, outcome: Outcome) -> None:
     outcome.lost, outcome.doubled = checked.lost, checked.doubled
     outcome.problems = list(checked.problems)
     outcome.flaws = list(checked.flaws)
+    return checked.took

@@ -86,6 +86,7 @@ class Checked:
     records: int
     lost: int
     doubled: int
+    took: str
     problems: tuple[str, ...] = ()
     flaws: tuple[str, ...] = ()
 
@@ -340,9 +341,12 @@ class FaultProject:
 
     def check(self) -> Checked:
         """Settle, have `verify` say that all is well, and count."""
+        began = time.monotonic()
         unsettled = self.settle()
+        healed = time.monotonic()
         problems = [] if unsettled is None else [unsettled]
         verified = self._verified()  # and by now gold is as fresh as silver
+        counting = time.monotonic()
         if verified is not None:
             problems.append(verified)
         expected = self.files.expected()
@@ -350,7 +354,9 @@ class FaultProject:
         problems += differs.where
         flaws = [flaw for slot in self.slots.values() for flaw in slot.flaws()]
         records = expected.bronze_ids.total()
-        return Checked(records, differs.lost, differs.doubled, tuple(problems), tuple(flaws))
+        took = f"healed {healed - began:.0f} s, verified {counting - healed:.0f} s"
+        took += f", counted {time.monotonic() - counting:.0f} s"
+        return Checked(records, differs.lost, differs.doubled, took, tuple(problems), tuple(flaws))
 
     def _verified(self) -> str | None:
         """What `headrace verify` says; asked again, as gold may be behind for a moment."""
