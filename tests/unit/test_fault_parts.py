@@ -32,7 +32,7 @@ def test_a_full_disk_takes_nothing_more_and_keeps_what_it_has(tmp_path: Path) ->
     (folder / "before").write_text("before")
     with small_disk(folder) as disk:
         disk.fill()
-        with pytest.raises(OSError) as refused:
+        with pytest.raises(OSError, match="No space left") as refused:
             (folder / "too-much").write_bytes(bytes(100_000))
         assert refused.value.errno == errno.ENOSPC
         disk.free()
