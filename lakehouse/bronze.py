@@ -140,10 +140,10 @@ def count_landed(lake: Lake, stream: str, delivery_ids: Collection[str]) -> dict
     table = open_bronze(lake, stream)
     if table is None or not delivery_ids:
         return {}
-    rows = table.query(
+    rows = table.rows(
         "SELECT delivery_id, count(DISTINCT record_number) AS records FROM t"  # noqa: S608
         f" WHERE {among('delivery_id', delivery_ids)} GROUP BY delivery_id"
-    ).read_all()
+    )
     counts = dict(zip(rows["delivery_id"].to_pylist(), rows["records"].to_pylist(), strict=True))
     return {delivery: counts[delivery] for delivery in delivery_ids if delivery in counts}
 
@@ -183,10 +183,10 @@ def landed_ranges(
     where = "delivery_id IS NOT NULL"
     if delivery_ids is not None:
         where = among("delivery_id", delivery_ids)
-    rows = table.query(
+    rows = table.rows(
         "SELECT delivery_id, min(record_number) AS first, max(record_number) AS last,"  # noqa: S608
         f" count(*) AS n FROM t WHERE {where} GROUP BY delivery_id"
-    ).read_all()
+    )
     return {
         delivery: LandedRange(first, last, count)
         for delivery, first, last, count in zip(
@@ -201,15 +201,14 @@ def landed_numbers(table: LakeTable, delivery_ids: Collection[str]) -> Mapping[s
     numbers: dict[str, list[int]] = {}
     if not delivery_ids:
         return numbers
-    reader = table.query(
+    found = table.rows(
         "SELECT delivery_id, array_agg(record_number) AS numbers FROM t"  # noqa: S608
         f" WHERE {among('delivery_id', delivery_ids)} GROUP BY delivery_id"
     )
-    for batch in reader:
-        for delivery, found in zip(
-            batch["delivery_id"].to_pylist(), batch["numbers"].to_pylist(), strict=True
-        ):
-            numbers.setdefault(delivery, []).extend(found)
+    for delivery, listed in zip(
+        found["delivery_id"].to_pylist(), found["numbers"].to_pylist(), strict=True
+    ):
+        numbers.setdefault(delivery, []).extend(listed)
     return numbers
 
 

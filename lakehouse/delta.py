@@ -11,9 +11,10 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -103,6 +104,7 @@ class LakeTable:
     def __init__(self, delta: DeltaTable, name: str) -> None:
         self._delta = delta
         self._lock = threading.RLock()
+        self._mark: tuple[int, str] | None = None
         self.name = name
 
     @property
@@ -156,17 +158,23 @@ class LakeTable:
 
     def position(self, app_id: str) -> int | None:
         """The version of a `txn` at this handle's version; None where it was never set."""
-        with self._lock, lake_errors(self.name):
+        with self._lock, self._errors():
             return self._delta.transaction_version(app_id)
 
     def refresh(self) -> None:
-        """Move the handle to the table's latest version."""
-        with self._lock, lake_errors(self.name):
-            self._delta.update_incremental()
+        """Move the handle to the table's latest version.
+
+        Raises `LakeError` where the version it stands at is another one now, or no more.
+        """
+        with self._lock:
+            self._require_same_log()
+            with lake_errors(self.name):
+                self._delta.update_incremental()
+            self._remember_mark()
 
     def files(self) -> pa.Table:
         """The add actions of this version, flattened (`path`, `partition.*`, `num_records`...)."""
-        with self._lock, lake_errors(self.name):
+        with self._lock, self._errors():
             return pa.table(self._delta.get_add_actions(flatten=True))
 
     def data_files(self) -> list[DataFile]:
@@ -190,7 +198,7 @@ class LakeTable:
 
         Fewer than there are versions where the log no longer reaches back so far.
         """
-        with self._lock, lake_errors(self.name):
+        with self._lock, self._errors():
             newer = self._delta.version() - after_version
             entries = self._delta.history(limit=newer) if newer > 0 else []
             return [str(entry.get("operation", "")) for entry in entries]
@@ -206,9 +214,14 @@ class LakeTable:
 
     def query(self, sql: str) -> pa.RecordBatchReader:
         """Stream the answer to SQL (DataFusion's) over this version, which is the table `t`."""
-        with self._lock, lake_errors(self.name):
+        with self._lock, self._errors():
             reader = QueryBuilder().register("t", self._delta).execute(sql)
             return pa.RecordBatchReader.from_stream(reader)
+
+    def rows(self, sql: str) -> pa.Table:
+        """The whole answer to SQL, as of `query`; what fails on the way is a `LakeError` too."""
+        with self._lock, self._errors():
+            return self.query(sql).read_all()
 
     def changes(
         self, after_version: int, columns: Sequence[str] | None = None
@@ -220,7 +233,7 @@ class LakeTable:
         Never `allow_out_of_range`: it returns nothing, silently. Raises `LakeError` where the log
         no longer reaches back so far.
         """
-        with self._lock, lake_errors(self.name):
+        with self._lock, self._errors():
             reader = self._delta.load_cdf(
                 starting_version=after_version + 1,
                 ending_version=self._delta.version(),
@@ -296,7 +309,7 @@ class LakeTable:
         killed; and what is being written at this moment, which is why they must be old. Raises
         `LakeError`.
         """
-        with self._lock, lake_errors(self.name):
+        with self._lock, self._errors():
             self._delta.vacuum(
                 retention_hours=retention_hours,
                 dry_run=False,
@@ -309,9 +322,8 @@ class LakeTable:
 
         They hold the rows that were deleted, and no vacuum looks at them. Raises `LakeError`.
         """
-        with self._lock, lake_errors(self.name):
-            handler = DeltaStorageHandler.from_table(self._delta._table)  # noqa: SLF001
-            files = PyFileSystem(handler)
+        with self._lock, self._errors():
+            files = self._files()
             selector = FileSelector(_CHANGE_DATA, recursive=True, allow_not_found=True)
             for found in files.get_file_info(selector):
                 if found.is_file:
@@ -322,7 +334,7 @@ class LakeTable:
         if not steps:
             raise ValueError("a commit without a position cannot be told from its own repetition")
         with self._lock:
-            self._require_present()
+            self._require_same_log()
             with lake_errors(self.name):
                 self._require(steps)
             before = self._delta.version()
@@ -333,7 +345,7 @@ class LakeTable:
                 app_transactions=[Transaction(app, step.new) for app, step in steps.items()],
             )
             try:
-                write(properties)
+                self._write(write, properties)
             except (DeltaError, OSError, pa.ArrowException) as error:
                 if self._went_through(commit_id, before, error):
                     log.info("commit_went_through", table=self.name, after=_first_line(error))
@@ -359,19 +371,69 @@ class LakeTable:
                     " another writer was there first"
                 ) from cause
 
-    def _require_present(self) -> None:
-        """A commit to a deleted table would write a log that begins in its middle."""
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """As `lake_errors`; where the log was replaced under us, that is said instead."""
+        with lake_errors(self.name):
+            try:
+                yield
+            except (DeltaError, OSError, pa.ArrowException):
+                self._require_same_log()
+                raise
+
+    def _write(
+        self, write: Callable[[CommitProperties], None], properties: CommitProperties
+    ) -> None:
+        write(properties)
+        self._remember_mark()
+
+    def _remember_mark(self) -> None:
+        self._mark = None
+        with suppress(LakeError):  # the commit it is asked for after is in, whatever comes of this
+            self._mark = self._mark_of_version()
+
+    def _require_same_log(self) -> None:
+        """Refuse a log that was replaced under us, by nothing or by an older copy of it.
+
+        delta-rs looks at newer versions alone: it would add ours to a log it has not read.
+        """
         root = self.local_root
         if root is not None and not (root / "_delta_log").is_dir():
             raise LakeError(
                 f"{self.name}: the table was deleted while it was in use ({root})",
                 remedy="run again: it is built anew from the spool",
             )
+        # What moved the handle without leaving a mark (a vacuum's commit) cannot be compared.
+        known = self._mark is not None and self._mark[0] == self._delta.version()
+        if known and self._mark_of_version() != self._mark:
+            raise LakeError(
+                f"{self.name}: the table was rolled back or replaced while it was in use:"
+                f" version {self._delta.version()} of its log is not the one that was read",
+                remedy="run again: it goes on from what the table says now",
+            )
+
+    def _mark_of_version(self) -> tuple[int, str] | None:
+        """The handle's version and what tells its log file from any other; None: it has none."""
+        version = self._delta.version()
+        name = f"_delta_log/{version:020}.json"
+        with lake_errors(self.name):
+            root = self.local_root
+            if root is not None:
+                try:
+                    return version, blake2b((root / name).read_bytes()).hexdigest()
+                except FileNotFoundError:
+                    return None
+            (found,) = self._files().get_file_info([name])
+            return (version, f"{found.size} {found.mtime_ns}") if found.is_file else None
+
+    def _files(self) -> PyFileSystem:
+        return PyFileSystem(DeltaStorageHandler.from_table(self._delta._table))  # noqa: SLF001
 
     def _went_through(self, commit_id: str, before: int, cause: Exception) -> bool:
         """Whether a commit that raised is in the log after all (its answer was lost)."""
         try:
             self._delta.update_incremental()
+            self._remember_mark()
             newer = self._delta.version() - before
             return newer > 0 and any(
                 entry.get(_COMMIT_ID) == commit_id for entry in self._delta.history(limit=newer)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from headrace.errors import LakeError
 from headrace.lakehouse.delta import Lake, LakeTable
 from headrace.lakehouse.table_refs import TableRef
 from headrace.lakehouse.views import layer_behind
@@ -60,7 +61,11 @@ class TableHeads:
                     continue
                 self._known[ref] = known
             elif self._has_moved(ref, known):
-                known.table.refresh()
+                try:
+                    known.table.refresh()
+                except LakeError:
+                    del self._known[ref]  # where it was replaced, the next look opens it anew
+                    raise
                 known.head = Head(known.head.table_id, known.table.version)
             heads[ref] = known.head
         return heads
