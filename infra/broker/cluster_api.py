@@ -95,7 +95,7 @@ class ClusterApi:
             )
             topics = tuple(
                 self._metadata_of(asked.name, asked.topic_id, may_create=may_create)
-                for asked in request.topics or ()
+                for asked in dict.fromkeys(request.topics or ())
             )
         return MetadataResponse(
             throttle_time=NO_THROTTLE,
@@ -117,9 +117,10 @@ class ClusterApi:
         topic = self._topics.get(name)
         if topic is not None:
             return _described(topic)
-        if not may_create:
-            return _missing(name, None, ErrorCode.unknown_topic_or_partition)
         try:
+            self._topics.check_new(name, -1)
+            if not may_create:
+                return _missing(name, None, ErrorCode.unknown_topic_or_partition)
             self._folder.check_in_place()
             return _described(self._topics.create(name, -1))
         except RequestRefusedError as refused:

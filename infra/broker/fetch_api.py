@@ -38,6 +38,7 @@ _LATEST: Final = -1
 _EARLIEST: Final = -2
 _MAX_TIMESTAMP: Final = -3
 _EARLIEST_LOCAL: Final = -4
+_LATEST_TIERED: Final = -5
 
 
 class FetchApi:
@@ -138,7 +139,7 @@ class FetchApi:
             error_code=ErrorCode.none,
             timestamp=i64(timestamp),
             offset=i64(offset),
-            leader_epoch=LEADER_EPOCH,
+            leader_epoch=LEADER_EPOCH if offset >= 0 else i32(-1),
         )
 
 
@@ -165,6 +166,10 @@ def _look_up(log: PartitionLog, timestamp: int) -> tuple[int, int]:
         return -1, log.next_offset
     if timestamp in {_EARLIEST, _EARLIEST_LOCAL}:
         return -1, log.start_offset
+    if timestamp < _LATEST_TIERED:
+        raise RequestRefusedError(
+            ErrorCode.unsupported_version, f"timestamp {timestamp} has no meaning here"
+        )
     wanted = log.max_timestamp if timestamp == _MAX_TIMESTAMP else timestamp
     if wanted < 0:
         return -1, -1

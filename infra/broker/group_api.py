@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -32,6 +33,8 @@ _log = structlog.get_logger("broker")
 _GROUP_KEY: Final = 0
 _KNOWN_ID_SINCE: Final = 4
 _NULL_PROTOCOL_SINCE: Final = 7
+_NAMED_PROTOCOL_SINCE: Final = 5
+_SKIPPED_ASSIGNMENT_SINCE: Final = 9
 
 
 class GroupApi:
@@ -92,6 +95,9 @@ class GroupApi:
             protocols=tuple((p.name, p.metadata) for p in request.protocols),
             needs_known_id=call.version >= _KNOWN_ID_SINCE,
         )
+        if request.member_id and self._coordinator.get(request.group_id) is None:
+            error = ErrorCode.unknown_member_id  # and no group for it
+            return _joined(Joined(error=error, member_id=request.member_id), call.version)
         group = self._coordinator.get_or_make(request.group_id)
         fresh_id = f"{request.group_instance_id or call.client_id}-{uuid4()}"
         joined = await self._coordinator.ask(
@@ -100,8 +106,13 @@ class GroupApi:
         assert isinstance(joined, Joined)
         return _joined(joined, call.version)
 
-    async def sync_group(self, request: SyncGroupRequest, _call: Call) -> SyncGroupResponse:
+    async def sync_group(self, request: SyncGroupRequest, call: Call) -> SyncGroupResponse:
         """Answered when the leader has said who gets what."""
+        unnamed = request.protocol_type is None or request.protocol_name is None
+        if unnamed and call.version >= _NAMED_PROTOCOL_SINCE:
+            return _synced(Synced(error=ErrorCode.inconsistent_group_protocol))
+        if not request.group_id:
+            return _synced(Synced(error=ErrorCode.invalid_group_id))
         group = self._coordinator.get(request.group_id)
         if group is None:
             return _synced(Synced(error=ErrorCode.unknown_member_id))
@@ -129,7 +140,7 @@ class GroupApi:
     async def heartbeat(self, request: HeartbeatRequest, _call: Call) -> HeartbeatResponse:
         """A sign of life; the answer may ask to join again."""
         group = self._coordinator.get(request.group_id)
-        error = ErrorCode.unknown_member_id
+        error = ErrorCode.unknown_member_id if request.group_id else ErrorCode.invalid_group_id
         if group is not None:
             error = group.heartbeat(
                 request.member_id,
@@ -142,6 +153,10 @@ class GroupApi:
 
     async def leave_group(self, request: LeaveGroupRequest, _call: Call) -> LeaveGroupResponse:
         """Members go, and the others share anew."""
+        if not request.group_id:
+            return LeaveGroupResponse(
+                throttle_time=NO_THROTTLE, error_code=ErrorCode.invalid_group_id, members=()
+            )
         group = self._coordinator.get(request.group_id)
         results = []
         for member in request.members:
@@ -164,6 +179,9 @@ class GroupApi:
 
 
 def _joined(result: Joined, version: int) -> JoinGroupResponse:
+    if result.skip_assignment and version < _SKIPPED_ASSIGNMENT_SINCE:
+        # Not told that its assignment stands, it must not take itself for the leader.
+        result = replace(result, leader="", members=(), skip_assignment=False)
     return JoinGroupResponse(
         throttle_time=NO_THROTTLE,
         error_code=result.error,

@@ -225,7 +225,6 @@ class Group:
             return self._rejoin(ticket, self.members[old_id], request, now)
         member = self.members.pop(old_id)
         answers = _dismiss(member, ErrorCode.fenced_instance_id)
-        unchanged = member.protocols == request.protocols
         member.member_id = fresh_id
         self.members[fresh_id] = member
         self._instances[request.instance_id] = fresh_id
@@ -233,7 +232,10 @@ class Group:
         if was_leader:
             self.leader = fresh_id
         answers += _replace_ticket(member, ticket, request)
-        if self.state is GroupState.STABLE and unchanged:
+        # What it says of itself may differ (a cooperative one has forgotten what it owned); the
+        # shares stand as long as they are made in the same way.
+        same_way = self.protocol == _elect_protocol([m.protocols for m in self.members.values()])
+        if self.state is GroupState.STABLE and same_way:
             member.join_ticket = None
             member.expires_at = now + member.session_timeout
             answers.append(Answer(ticket, self._joined(member, skip_assignment=was_leader)))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("broker")
 _NO_OFFSET: Final = Committed(-1, "")
+_GROUP_NOT_FOUND_SINCE: Final = 9
 
 
 class OffsetsApi:
@@ -59,20 +60,19 @@ class OffsetsApi:
         """The handlers by API key."""
         return {wire.OFFSET_COMMIT: self.offset_commit, wire.OFFSET_FETCH: self.offset_fetch}
 
-    async def offset_commit(
-        self, request: OffsetCommitRequest, _call: Call
-    ) -> OffsetCommitResponse:
+    async def offset_commit(self, request: OffsetCommitRequest, call: Call) -> OffsetCommitResponse:
         """Store a group's positions; in the file before the answer."""
-        error = ErrorCode.none if request.group_id else ErrorCode.invalid_group_id
+        error = ErrorCode.none
         group = self._coordinator.get(request.group_id)
         generation = request.generation_id_or_member_epoch
-        if error is ErrorCode.none and group is not None:
+        if group is not None:
             error = group.may_commit(
                 request.member_id, request.group_instance_id, generation, self._coordinator.now
             )
             self._coordinator.settle(group, [])
-        elif error is ErrorCode.none and generation >= 0:
-            error = ErrorCode.illegal_generation
+        elif generation >= 0:
+            known = call.version < _GROUP_NOT_FOUND_SINCE
+            error = ErrorCode.illegal_generation if known else ErrorCode.group_id_not_found
         errors: dict[tuple[str, int], ErrorCode] = {}
         accepted: dict[tuple[str, int], Committed] = {}
         for topic in request.topics:

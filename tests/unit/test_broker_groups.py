@@ -302,6 +302,18 @@ def test_a_static_member_comes_back_to_its_share_without_a_rebalance() -> None:
     assert room.group.state is GroupState.EMPTY
 
 
+def test_a_static_member_may_come_back_with_other_words_but_not_with_another_protocol() -> None:
+    """A cooperative member that starts again has forgotten what it owned."""
+    room = Room()
+    room.join("a-1", instance="a", protocols=(("sticky", b"owns 1"), ("range", b"")))
+    room.sync("a-1", 1, {"a-1": b"mine"})
+    back = room.joined(room.join("a-2", instance="a", protocols=(("sticky", b""), ("range", b""))))
+    assert (back.generation, back.skip_assignment) == (1, True)
+    assert back.members == (("a-2", "a", b""),)
+    back = room.joined(room.join("a-3", instance="a", protocols=(("range", b""),)))
+    assert (back.generation, back.protocol, back.skip_assignment) == (2, "range", False)
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["join", "rejoin", "sync", "beat", "leave", "wait", "change"]),
