@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import count
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from parts.kafka import KafkaNode
 from parts.processes import accepts_connections, free_port, server_process
+from support.broker_clients import new_consumer
 from support.broker_process import serve_command
 from support.either_broker import Broker
 
@@ -54,8 +56,11 @@ def topic_name() -> str:
 
 
 @pytest.fixture
-async def topic(admin: AIOKafkaAdminClient, topic_name: str) -> str:
+async def topic(broker: Broker, admin: AIOKafkaAdminClient, topic_name: str) -> str:
     """An empty topic of this test's own, with 4 topic partitions."""
     made = await admin.create_topics([NewTopic(topic_name, 4, 1)])
     assert [error for _, error, _ in made.topic_errors] == [0]
+    places = [TopicPartition(topic_name, partition) for partition in range(4)]
+    async with new_consumer(broker.bootstrap_servers) as looking:  # until Kafka has its leaders
+        assert await looking.end_offsets(places) == dict.fromkeys(places, 0)
     return topic_name
