@@ -138,8 +138,8 @@ class BrokerLink:
             try:
                 async with asyncio.timeout(_LOOK_TIMEOUT_SECONDS):
                     return await self._look(TopicPartition(topic, partition), offset)
-            except OffsetOutOfRangeError:
-                return None
+            except (OffsetOutOfRangeError, UnicodeDecodeError):
+                return None  # a header name that is not UTF-8 is none of ours
             except (KafkaError, TimeoutError) as error:
                 reader, self._reader = self._reader, None
                 if reader is not None:

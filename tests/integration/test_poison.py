@@ -20,6 +20,7 @@ from headrace.consumers import membership
 from headrace.errors import BrokerError
 from headrace.infra.broker.server import BrokerServer
 from headrace.infra.broker.settings import BrokerSettings
+from headrace.producers.broker_link import BrokerLink
 from parts.kafka import KafkaNode
 from support.consume_project import ConsumeProject, delivery, ids, wait_for
 from support.raw_batches import raw_batch, raw_record, send_raw
@@ -226,3 +227,20 @@ async def test_a_damaged_batch_stops_it_with_its_place(
             with pytest.raises(BrokerError, match=f"partition 2: the batch at offset {place}"):
                 await project.consume_all()
     assert differences(ids([2], 5), landed(project)[0]) == (0, 0)
+
+
+async def test_a_producer_that_looks_for_its_record_finds_poison(
+    tmp_path: Path, embedded_broker: BrokerServer
+) -> None:
+    project = ConsumeProject(tmp_path / "shop", embedded_broker.bootstrap_servers)
+    await project.create_topic()
+    poison = raw_batch([raw_record(0, _AT, headers=[(b"\xff", b"1")])])
+    await send_raw(project.bootstrap_servers, project.topic, 2, poison)
+    await project.publish([6], 1)
+    link = BrokerLink(project.bootstrap_servers, project.config.settings.broker)
+    try:
+        await link.connect([project.topic], 30)
+        assert await link.event_id_at(project.topic, 2, 0) is None
+        assert await link.event_id_at(project.topic, 2, 1) == f"{delivery(6)}:0"
+    finally:
+        await link.close()
