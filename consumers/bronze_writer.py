@@ -108,6 +108,8 @@ class BronzeWriter:
             if not known:
                 return set()
             latest = self._restores.latest(table, min(known.values()))
+            if self._restores.saw_deletes():
+                self._landed.forget()
             return {p for p, version in known.items() if version < latest}
 
     def latest_event_time(self) -> datetime | None:

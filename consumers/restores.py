@@ -9,6 +9,7 @@ from __future__ import annotations
 from headrace.lakehouse.delta import LakeTable
 
 _RESTORE = "RESTORE"
+_DELETING = ("DELETE", "UPDATE", "MERGE", _RESTORE)
 
 
 class RestoreSearch:
@@ -21,6 +22,7 @@ class RestoreSearch:
         self.searched_to: int | None = None
         self._after = 0
         self._latest = 0
+        self._deleted = False
 
     def latest(self, table: LakeTable, after: int) -> int:
         """The version of the latest RESTORE after a version and up to the handle's; 0: none."""
@@ -29,12 +31,17 @@ class RestoreSearch:
                 self._after = self.searched_to = after
             version = table.version
             # Newest first, and fewer than asked for where the log does not reach back so far.
-            for age, operation in enumerate(table.operations(self.searched_to)):
-                if operation == _RESTORE:
-                    self._latest = max(self._latest, version - age)
-                    break
+            operations = table.operations(self.searched_to)
+            self._deleted = self._deleted or any(name in _DELETING for name in operations)
+            if _RESTORE in operations:
+                self._latest = max(self._latest, version - operations.index(_RESTORE))
             self.searched_to = max(self.searched_to, version)
         return self._latest
+
+    def saw_deletes(self) -> bool:
+        """Whether rows may have been taken out, in what was searched since this was asked last."""
+        deleted, self._deleted = self._deleted, False
+        return deleted
 
     def committed(self, before: int, version: int) -> None:
         """Our own commit took the table from one version to another; it is not to be read."""

@@ -135,7 +135,10 @@ def _mark(bronze: LakeTable, topic: str, partitions: Iterable[int]) -> None:
             except CommitRefusedError:
                 if last_try:
                     raise
-            else:
+                continue
+            bronze.refresh()
+            # A topic partition that was read for the first time right then has not met the mark.
+            if all(app in steps or bronze.position(app) is None for app in apps):
                 return
 
 

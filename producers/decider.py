@@ -16,6 +16,7 @@ from headrace.producers.pipeline import Pipeline
 from headrace.producers.retries import Retries
 from headrace.producers.revoker import Revoker
 from headrace.producers.spool import Spool
+from headrace.producers.taking import Taking
 
 
 class Decider:
@@ -26,7 +27,7 @@ class Decider:
         config: Config,
         ledger: Ledger,
         spool: Spool,
-        intake: Intake,
+        taking: Taking,
         pipeline: Pipeline,
         revoker: Revoker,
         retries: Retries,
@@ -34,7 +35,7 @@ class Decider:
         self._config = config
         self._ledger = ledger
         self._spool = spool
-        self._intake = intake
+        self._taking = taking
         self._pipeline = pipeline
         self._revoker = revoker
         self._retries = retries
@@ -54,11 +55,7 @@ class Decider:
                 return []
             if decision.action is Action.REPUBLISH:
                 return [await self._republish(row) for row in rows]
-            return [
-                id_
-                for row in rows
-                if (id_ := await asyncio.to_thread(self._again, decision.action, row)) is not None
-            ]
+            return [await self._taken_again(decision.action, row) for row in rows]
 
     def _judge(self, decision: Decision) -> list[DeliveryRow]:
         rows = named(
@@ -105,21 +102,26 @@ class Decider:
             await self._pipeline.publish_again(row.delivery_id)
         return row.delivery_id
 
-    def _again(self, action: Action, row: DeliveryRow) -> str | None:
-        """Have its bytes read again; the delivery that comes of it, None where it repeats one."""
+    async def _taken_again(self, action: Action, row: DeliveryRow) -> str:
+        """Have its bytes read again; the delivery that comes of it is on its way."""
+        async with self._taking.taken_again(row.source) as intake:
+            delivery_id = await asyncio.to_thread(self._again, intake, action, row)
+        self._pipeline.add(delivery_id)  # whatever becomes of the others
+        return delivery_id
+
+    def _again(self, intake: Intake, action: Action, row: DeliveryRow) -> str:
         standing = self._ledger.taken_again_as(row)
         if standing is not None:  # asked for before, and killed or not done yet
             if standing.state is not DeliveryState.REJECTED:
                 return standing.delivery_id
-            return self._again(Action.RETRY, standing)
+            return self._again(intake, Action.RETRY, standing)
         stream = self._source_of(row)
         halfway = row.config_fingerprint == NEVER_RETRIED
         if action is Action.RETRY and not halfway:
-            again = self._retries.retry(row, stream, "it was asked for")
-            return row.delivery_id if again else None
+            self._retries.retry(row, stream, "it was asked for")
+            return row.delivery_id
         # What is in the lake of the one before it goes when this one is about to be published.
-        replacing = row.state is not DeliveryState.REVOKED
-        return self._intake.take_again(row, stream, replacing=replacing).identity.delivery_id
+        return intake.take_again(row, stream).identity.delivery_id
 
     def _expire(self, rows: Sequence[DeliveryRow]) -> None:
         """Remove their bytes, also where they lie under the ids of what came before them."""

@@ -77,8 +77,8 @@ class Deliverer:
                 row = await self._freeze(link, row, payload)
             await self._publish(link, row, payload, batches)
         except DeliveryRejectedError as error:
-            readable = isinstance(error, _NotNowError) or row.records is not None
-            if readable and not fresh:
+            readable = row.records is not None
+            if isinstance(error, _NotNowError) or (readable and not fresh):
                 await asyncio.to_thread(self._ledger.postpone, row.delivery_id, str(error))
                 log.warning("delivery_postponed", delivery_id=row.delivery_id, reason=str(error))
             else:
@@ -110,9 +110,12 @@ class Deliverer:
         stream = self._config.stream(row.stream)
         reading = await asyncio.to_thread(detect, payload, row.name, source, stream)
         partitions = await link.partition_count(self._config.topic(row.stream))
-        frozen = FrozenReading(reading.to_json(), next(self._turn) % partitions)
-        # Not before it is known that it can be read, nor after a record of it can be on the topic.
-        await self._make_room(row)
+        frozen = FrozenReading(reading.to_json(), next(self._turn) % partitions, row.stream)
+        if row.replaces is not None:
+            # Not before all of it is known to be readable, nor when a record of it can be on the
+            # topic.
+            await asyncio.to_thread(self._read_to_its_end, row, payload, reading)
+            await self._make_room(row)
 
         def make_durable() -> DeliveryRow:
             self._spool.freeze(row.source, row.delivery_id, frozen)
@@ -120,6 +123,21 @@ class Deliverer:
             return self._ledger.delivery(row.delivery_id)
 
         return await asyncio.to_thread(make_durable)
+
+    def _read_to_its_end(self, row: DeliveryRow, payload: Path, reading: Reading) -> None:
+        scratch = _scratch_of(self._config) / row.delivery_id
+        try:
+            for _ in read_records(
+                payload,
+                reading,
+                name=row.name,
+                received_at=row.received_at,
+                first_number=0,
+                scratch=scratch,
+            ):
+                pass
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     async def _publish(
         self, link: BrokerLink, row: DeliveryRow, payload: Path, batches: _Batches

@@ -59,7 +59,8 @@ class Identity:
     """What a delivery is, from its receipt on; lies beside its bytes in the spool.
 
     `replaces`: the delivery that has to be out of the lake before the first record of this one is
-    sent: the same bytes read in another way, or the beginning of the same file.
+    sent: the same bytes read in another way, or the beginning of the same file. `again_of`: the
+    first delivery of these bytes, where they are taken again: it came when that one did.
     """
 
     delivery_id: str
@@ -70,17 +71,20 @@ class Identity:
     received_at: datetime
     origin: Origin
     replaces: str | None = None
+    again_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FrozenReading:
     """How a delivery is read and where it goes, fixed before its first record is sent.
 
-    `reading`: `Reading` of `headrace.producers.files` as JSON text.
+    `reading`: `Reading` of `headrace.producers.files` as JSON text. `stream`: None where it is that
+    of its identity.
     """
 
     reading: str
     topic_partition: int
+    stream: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ class DeliveryRow:
     `reason`: why it is rejected, or why a frozen one could not be published when last tried.
     `bronze_id`, `bronze_version`: the bronze table it landed in, and a version that holds it.
     `config_fingerprint`: of the config a rejected delivery was read with.
-    `replaces`: as in its identity.
+    `replaces`, `again_of`: as in its identity.
     `taken_out_at`: since when the lake holds nothing of a revoked delivery; None: not yet.
     """
 
@@ -137,6 +141,7 @@ class DeliveryRow:
     bronze_version: int | None
     landed_at: datetime | None
     replaces: str | None
+    again_of: str | None
     taken_out_at: datetime | None
 
     @property
@@ -144,4 +149,9 @@ class DeliveryRow:
         """How it is read; None before that was decided."""
         if self.reading is None or self.topic_partition is None:
             return None
-        return FrozenReading(self.reading, self.topic_partition)
+        return FrozenReading(self.reading, self.topic_partition, self.stream)
+
+    @property
+    def arrival(self) -> str:
+        """Orders deliveries by when their bytes came."""
+        return self.again_of or self.delivery_id

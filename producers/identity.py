@@ -12,11 +12,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, order=True)
 class Accepted:
-    """A delivery of the same source that was taken in; ids sort by arrival."""
+    """A delivery of the same source that was taken in; ids sort by arrival.
+
+    `again_of`: the first delivery of its bytes, where they were taken again since.
+    """
 
     delivery_id: str
     name: str
     content_hash: str
+    again_of: str | None = None
+
+    @property
+    def arrival(self) -> str:
+        """Orders deliveries by when their bytes came."""
+        return self.again_of or self.delivery_id
 
 
 def original_of(name: str, content_hash: str, accepted: Iterable[Accepted]) -> str | None:
@@ -29,7 +38,7 @@ def original_of(name: str, content_hash: str, accepted: Iterable[Accepted]) -> s
     latest_here: Accepted | None = None
     for delivery in accepted:
         if delivery.name == name:
-            if latest_here is None or delivery.delivery_id > latest_here.delivery_id:
+            if latest_here is None or delivery.arrival > latest_here.arrival:
                 latest_here = delivery
         elif delivery.content_hash == content_hash and (
             first_elsewhere is None or delivery.delivery_id < first_elsewhere.delivery_id

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -174,10 +175,10 @@ class Intake:
             tuple((stat, str(draft)) for stat, draft in outcomes if isinstance(draft, OSError)),
         )
 
-    def take_again(self, row: DeliveryRow, stream: str, *, replacing: bool) -> Receipt:
-        """The bytes of a delivery as a new one; durable when this returns.
+    def take_again(self, row: DeliveryRow, stream: str) -> Receipt:
+        """The bytes of a delivery as a new one in its place; durable when this returns.
 
-        `replacing`: the new one stands in its place. Its bytes have to be in the spool.
+        They have to be in the spool.
         """
         received_at = self._next_time()
         identity = Identity(
@@ -188,7 +189,8 @@ class Intake:
             content_hash=row.content_hash,
             received_at=received_at,
             origin=self._spool.entry(row.source, row.delivery_id).identity.origin,
-            replaces=row.delivery_id if replacing else None,
+            replaces=row.delivery_id,
+            again_of=row.arrival,
         )
         draft = self._spool.draft_again(
             row.source, row.delivery_id, row.content_hash, row.size_bytes
@@ -232,8 +234,11 @@ class Intake:
         original = original_of(name, draft.content_hash, [*known, *among])
         reason = None
         if original is None:
-            original = self._ledger.revoked_like(source_name, draft.content_hash)
-            if original is not None:
+            former = self._ledger.inherited_like(source_name, draft.content_hash)
+            original = self._ledger.revoked_like(source_name, name, draft.content_hash)
+            if former is not None:
+                original = None
+            elif original is not None:
                 reason = (
                     f"its content was revoked as delivery {original}:"
                     f" `headrace deliveries accept {original}` takes it again"
@@ -274,13 +279,13 @@ class Intake:
 
     def _grew_from(self, name: str, draft: Draft, accepted: Sequence[Accepted]) -> str | None:
         """The latest delivery of this name, where the content is that one's with more behind it."""
-        latest = max((a.delivery_id for a in accepted if a.name == name), default=None)
-        if latest is None:
+        here = [a for a in accepted if a.name == name]
+        if not here:
             return None
-        row = self._ledger.delivery(latest)
+        row = self._ledger.delivery(max(here, key=attrgetter("arrival")).delivery_id)
         if not 0 < row.size_bytes < draft.size_bytes:
             return None
-        return latest if draft.begins_with(row.size_bytes, row.content_hash) else None
+        return row.delivery_id if draft.begins_with(row.size_bytes, row.content_hash) else None
 
     def _next_time(self) -> datetime:
         """Strictly later than every delivery before, also where the clock was set back."""

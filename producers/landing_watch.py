@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -29,6 +29,8 @@ from headrace.producers.ledger import Ledger
 from headrace.producers.topic_looks import TopicLooks
 
 log = structlog.get_logger("produce")
+
+_T = TypeVar("_T")
 
 # Where nothing has landed for so long, the topic is asked too whether it still has the records.
 _THOROUGH_LOOK_SECONDS: Final = 5.0
@@ -130,7 +132,7 @@ class LandingWatch:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), pause_between_looks(idle))
 
-    async def apart_from_looks(self, function: Callable[[], int]) -> int:
+    async def apart_from_looks(self, function: Callable[[], _T]) -> _T:
         """Call this in a thread while nothing is noted as landed."""
         async with self._looking:
             return await asyncio.to_thread(function)

@@ -133,11 +133,11 @@ class Ledger(RevokedDeliveries):
             f" OR state = 'rejected' AND config_fingerprint = '{NEVER_RETRIED}')"
         )
         rows = self._read(
-            "SELECT delivery_id, name, content_hash FROM deliveries"  # noqa: S608
+            "SELECT delivery_id, name, content_hash, again_of FROM deliveries"  # noqa: S608
             f" WHERE source = ? AND content_hash = ? AND {accepted}"
-            " UNION SELECT * FROM (SELECT delivery_id, name, content_hash FROM deliveries"
-            f" WHERE source = ? AND name = ? AND {accepted}"
-            " ORDER BY delivery_id DESC LIMIT 1)",
+            " UNION SELECT * FROM (SELECT delivery_id, name, content_hash, again_of"
+            f" FROM deliveries WHERE source = ? AND name = ? AND {accepted}"
+            " ORDER BY coalesce(again_of, delivery_id) DESC LIMIT 1)",
             (source, content_hash, source, name),
         )
         return [Accepted(*row) for row in rows]
@@ -146,9 +146,10 @@ class Ledger(RevokedDeliveries):
         """Whether a later delivery of this one's source and name was accepted."""
         return bool(
             self._read(
-                "SELECT 1 FROM deliveries WHERE source = ? AND name = ? AND delivery_id > ?"  # noqa: S608
+                "SELECT 1 FROM deliveries WHERE source = ? AND name = ?"  # noqa: S608
+                " AND coalesce(again_of, delivery_id) > ?"
                 f" AND state IN {in_states(ACCEPTED_STATES)} LIMIT 1",
-                (row.source, row.name, row.delivery_id),
+                (row.source, row.name, row.arrival),
             )
         )
 
@@ -236,6 +237,7 @@ class Ledger(RevokedDeliveries):
             DeliveryState.PUBLISHING,
             reading=frozen.reading,
             topic_partition=frozen.topic_partition,
+            **({} if frozen.stream is None else {"stream": frozen.stream}),
         )
 
     def acknowledge(self, acknowledgements: Iterable[Acknowledgement]) -> None:
@@ -300,11 +302,12 @@ class Ledger(RevokedDeliveries):
         where it was `restored`. A delivery without records is in every table. Of such a table it is
         not known either whether what was revoked is out of it: it has to be taken out once more.
         """
-        untaken = (
-            "UPDATE deliveries SET taken_out_at = NULL WHERE stream = ? AND state = 'revoked'"
-            " AND (? OR NOT EXISTS (SELECT 1 FROM bronze_seen AS seen"
-            " WHERE seen.stream = deliveries.stream AND seen.bronze_id = ?))"
-        )
+        untaken = [
+            f"UPDATE {table} SET taken_out_at = NULL WHERE stream = ? AND (? OR NOT EXISTS"  # noqa: S608
+            " (SELECT 1 FROM bronze_seen AS seen"
+            f" WHERE seen.stream = {table}.stream AND seen.bronze_id = ?))"
+            for table in ("deliveries", "inherited")
+        ]
         query = (
             "UPDATE deliveries SET state = 'published', bronze_id = NULL, bronze_version = NULL,"
             " landed_at = NULL WHERE stream = ? AND state = 'landed' AND records > 0"
@@ -312,9 +315,11 @@ class Ledger(RevokedDeliveries):
         with self._transaction() as connection:
             if bronze is None:
                 connection.execute("DELETE FROM bronze_seen WHERE stream = ?", (stream,))
-                connection.execute(untaken, (stream, True, None))
+                for update in untaken:
+                    connection.execute(update, (stream, True, None))
                 return connection.execute(query, (stream,)).rowcount
-            connection.execute(untaken, (stream, restored, bronze.table_id))
+            for update in untaken:
+                connection.execute(update, (stream, restored, bronze.table_id))
             connection.execute(
                 "INSERT OR REPLACE INTO bronze_seen VALUES (?, ?, ?)",
                 (stream, bronze.table_id, bronze.version),
@@ -381,10 +386,14 @@ def list_deliveries(path: Path, state: str | None = None) -> list[DeliveryRow]:
 
 
 def list_inherited(path: Path) -> list[tuple[str, str, str]]:
-    """Deliveries of former ledgers that the ledger at `path` knows of: id, source and stream."""
+    """Former ledgers' deliveries that none of the ledger at `path` replaces: id, source, stream."""
     connection = open_for_reading(path)
     if connection is None:
         return []
     with closing(connection), ledger_errors(path):
-        query = "SELECT delivery_id, source, stream FROM inherited ORDER BY delivery_id"
+        query = (
+            "SELECT delivery_id, source, stream FROM inherited WHERE NOT EXISTS"
+            " (SELECT 1 FROM deliveries WHERE replaces = inherited.delivery_id"
+            " AND reading IS NOT NULL) ORDER BY delivery_id"
+        )
         return [(row[0], row[1], row[2]) for row in connection.execute(query)]

@@ -47,6 +47,7 @@ CREATE TABLE deliveries (
     bronze_version INTEGER,
     landed_at INTEGER,
     replaces TEXT,
+    again_of TEXT,
     taken_out_at INTEGER,
     expired_at INTEGER
 ) WITHOUT ROWID;
@@ -67,7 +68,8 @@ CREATE TABLE seen_files (
 CREATE TABLE inherited (
     delivery_id TEXT PRIMARY KEY,
     source TEXT NOT NULL,
-    stream TEXT NOT NULL
+    stream TEXT NOT NULL,
+    taken_out_at INTEGER
 ) WITHOUT ROWID;
 
 CREATE TABLE bronze_seen (

@@ -15,11 +15,11 @@ class RevokedDeliveries(LedgerConnection):
     """The part of the ledger by which deliveries are revoked and replaced."""
 
     def revoke(self, delivery_ids: Iterable[str]) -> None:
-        """These count no more; what the lake has of them is to be taken out."""
+        """These count no more; what the lake has of them is to be taken out, maybe once more."""
         with self._transaction() as connection:
             connection.executemany(
                 "UPDATE deliveries SET state = 'revoked', reason = NULL, taken_out_at = NULL"
-                " WHERE delivery_id = ? AND state NOT IN ('revoked', 'duplicate')",
+                " WHERE delivery_id = ? AND state <> 'duplicate'",
                 [(delivery_id,) for delivery_id in delivery_ids],
             )
 
@@ -70,34 +70,40 @@ class RevokedDeliveries(LedgerConnection):
         ]
         return list({other.delivery_id: other for other in alike}.values())
 
-    def revoked_like(self, source: str, content_hash: str) -> str | None:
-        """The revoked delivery of this content, where it was not accepted again since."""
+    def revoked_like(self, source: str, name: str, content_hash: str) -> str | None:
+        """The revoked delivery of this content, where it was not accepted again since.
+
+        Under its own name not one that another took the place of: A, then A and more, then A.
+        """
         live = in_states((*ACCEPTED_STATES, DeliveryState.REJECTED))
         rows = self._read(
             "SELECT delivery_id FROM deliveries WHERE source = ? AND content_hash = ?"  # noqa: S608
-            " AND state = 'revoked' AND NOT EXISTS (SELECT 1 FROM deliveries AS other"
+            " AND state = 'revoked' AND NOT (name = ? AND EXISTS (SELECT 1 FROM deliveries"
+            " AS newer WHERE newer.replaces = deliveries.delivery_id))"
+            " AND NOT EXISTS (SELECT 1 FROM deliveries AS other"
             " WHERE other.source = deliveries.source"
             f" AND other.content_hash = deliveries.content_hash AND other.state IN {live})"
             " ORDER BY delivery_id DESC LIMIT 1",
-            (source, content_hash),
+            (source, content_hash, name),
         )
         return str(rows[0][0]) if rows else None
 
     # --- taken over
 
-    def inherit(self, source: str, stream: str, delivery_ids: Iterable[str]) -> None:
-        """Deliveries of the source that a former ledger has brought into the lake."""
+    def inherit(self, source: str, deliveries: Iterable[tuple[str, str]]) -> None:
+        """Deliveries (id and stream) of the source that a former ledger brought into the lake."""
         with self._transaction() as connection:
             connection.executemany(
-                "INSERT OR IGNORE INTO inherited VALUES (?, ?, ?)",
-                [(delivery_id, source, stream) for delivery_id in delivery_ids],
+                "INSERT OR IGNORE INTO inherited (delivery_id, source, stream) VALUES (?, ?, ?)",
+                [(delivery_id, source, stream) for delivery_id, stream in deliveries],
             )
 
     def inherited_like(self, source: str, content_hash: str) -> str | None:
-        """The latest delivery of a former ledger that has this content, as its id says."""
+        """A former ledger's delivery of this content, by its id, which nothing replaces yet."""
         rows = self._read(
-            "SELECT max(delivery_id) FROM inherited"
-            " WHERE source = ? AND substr(delivery_id, -?) = ?",
+            "SELECT max(delivery_id) FROM inherited WHERE source = ?"
+            " AND substr(delivery_id, -?) = ? AND NOT EXISTS"
+            " (SELECT 1 FROM deliveries WHERE replaces = inherited.delivery_id)",
             (source, HASH_DIGITS, content_hash[:HASH_DIGITS]),
         )
         return None if rows[0][0] is None else str(rows[0][0])
@@ -106,3 +112,20 @@ class RevokedDeliveries(LedgerConnection):
         """The stream of a former ledger's delivery; None where it is not known."""
         rows = self._read("SELECT stream FROM inherited WHERE delivery_id = ?", (delivery_id,))
         return str(rows[0][0]) if rows else None
+
+    def inherited_to_take_out(self) -> list[tuple[str, str]]:
+        """Former ledgers' deliveries (id and stream) that were replaced and may be in the lake."""
+        rows = self._read(
+            "SELECT delivery_id, stream FROM inherited WHERE taken_out_at IS NULL AND EXISTS"
+            " (SELECT 1 FROM deliveries WHERE replaces = inherited.delivery_id"
+            " AND reading IS NOT NULL)"
+        )
+        return [(str(row[0]), str(row[1])) for row in rows]
+
+    def inherited_taken_out(self, delivery_ids: Iterable[str], now: datetime) -> None:
+        """The lake holds nothing of these any more."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE inherited SET taken_out_at = ? WHERE delivery_id = ?",
+                [(to_micros(now), delivery_id) for delivery_id in delivery_ids],
+            )

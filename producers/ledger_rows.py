@@ -41,7 +41,7 @@ def insert(
     values = {
         "delivery_id": identity.delivery_id,
         "source": identity.source,
-        "stream": identity.stream,
+        "stream": (frozen and frozen.stream) or identity.stream,
         "name": identity.name,
         "path": identity.origin.path,
         "content_hash": identity.content_hash,
@@ -51,6 +51,7 @@ def insert(
         "reason": reason,
         "duplicate_of": duplicate_of,
         "replaces": identity.replaces,
+        "again_of": identity.again_of,
         "reading": None if frozen is None else frozen.reading,
         "topic_partition": None if frozen is None else frozen.topic_partition,
         "records": None if count is None else count.records,
@@ -61,7 +62,8 @@ def insert(
         f" VALUES ({', '.join('?' * len(values))})",
         tuple(values.values()),
     )
-    _remember_file(connection, identity)
+    if identity.again_of is None:  # else the file may have other content by now
+        _remember_file(connection, identity)
 
 
 def _remember_file(connection: sqlite3.Connection, identity: Identity) -> None:

@@ -140,7 +140,8 @@ class Pipeline:
     async def _work(self) -> None:
         while True:
             row = await self._queue.get()
-            if row.delivery_id in self._withdrawn:
+            # Withdrawn since; or reinstated since, and then it may be here twice.
+            if row.delivery_id not in self._unpublished or row.delivery_id in self._at_work:
                 continue
             with structlog.contextvars.bound_contextvars(
                 delivery_id=row.delivery_id, source=row.source

@@ -27,7 +27,7 @@ from headrace.producers.outcome import ProduceProgress, ProduceSummary
 from headrace.producers.pipeline import Pipeline
 from headrace.producers.reconcile import reconcile
 from headrace.producers.retries import Retries
-from headrace.producers.revoker import Revoker
+from headrace.producers.revoker import Revoker, adopt_revocations
 from headrace.producers.round import Round
 from headrace.producers.setbacks import unland
 from headrace.producers.spool import Spool
@@ -74,14 +74,18 @@ class Producer:
         self._spool = spool
         self.session = session
         self.pipeline = Pipeline(config, ledger, spool, session, self._make_room)
-        self.revoker = Revoker(
-            config, ledger, spool, self.pipeline.withdraw, self.pipeline.reinstate
-        )
+        self.revoker = Revoker(config, ledger, spool, self.pipeline)
         self._retries = Retries(ledger, spool)
         intake = Intake(config.root, ledger, spool, lambda: datetime.now(UTC))
         self.taking = Taking(intake, self.pipeline, config.settings.sources)
         self._decider = Decider(
-            config, ledger, spool, intake, self.pipeline, self.revoker, self._retries
+            config,
+            ledger,
+            spool,
+            self.taking,
+            self.pipeline,
+            self.revoker,
+            self._retries,
         )
         self.counts = LedgerCounts(ledger, config.settings.sources)
 
@@ -118,6 +122,7 @@ class Producer:
     async def look_for_setbacks(self) -> int:
         """See whether the lake has lost what landed in it; how many deliveries that were.
 
+        They are followed, and published again where that takes it.
         Raises `ClaimedError` where another ledger has taken a source over.
         What was revoked is taken out again of a lake that may have got it back.
         """
@@ -125,12 +130,16 @@ class Producer:
         lost = await self.pipeline.landing.apart_from_looks(
             partial(unland, self.config, self._ledger)
         )
+        if lost:
+            await self.go_on()
         await self.revoker.finish()
         return lost
 
     async def go_on(self) -> None:
         """See to every delivery of the ledger that is on its way and stands still."""
         for row in await asyncio.to_thread(outstanding, self.config, self._ledger, None):
+            if row.source in self.config.settings.sources and row.source not in self._sources:
+                continue  # not what this producer was started for
             if has_no_source(self.config, row):
                 log.warning(
                     "delivery_without_source",
@@ -198,6 +207,7 @@ async def producer_at_work(
         await asyncio.to_thread(clean_scratch, config)
         await asyncio.to_thread(reconcile, ledger, spool)
         await asyncio.to_thread(claim, config, ledger, sources)
+        await asyncio.to_thread(adopt_revocations, config, ledger, spool)
         await asyncio.to_thread(unland, config, ledger)
         on_their_way = await asyncio.to_thread(outstanding, config, ledger, source)
         streams = {s.stream for s in sources.values()} | {

@@ -37,6 +37,9 @@ def reconcile(ledger: Ledger, spool: Spool) -> int:
             )
         ledger.adopt_id(owner)
     spool.clean()
+    for source in spool.sources():
+        if inherited := spool.inherited(source):
+            ledger.inherit(source, inherited.items())
     _catch_up(ledger, spool)
     _catch_up_revoked(ledger, spool)
     unknown = [spool.entry(*key) for key in spool.delivery_ids() if key[1] not in known]
@@ -70,7 +73,7 @@ def _catch_up(ledger: Ledger, spool: Spool) -> None:
         entry = spool.entry(row.source, row.delivery_id)
         assert entry.frozen is not None, row
         if row.state is DeliveryState.REJECTED:
-            ledger.retry(row.delivery_id, entry.identity.stream)
+            ledger.retry(row.delivery_id, entry.frozen.stream or entry.identity.stream)
         ledger.freeze(row.delivery_id, entry.frozen)
         if entry.count is not None:
             ledger.published(row.delivery_id, entry.count, None)

@@ -59,7 +59,9 @@ class Retries:
     def retry(self, row: DeliveryRow, stream: str, why: str) -> bool:
         """Put a rejected delivery back to `received`; False where it repeats one accepted since."""
         accepted = self._ledger.accepted_like(row.source, row.name, row.content_hash)
-        original = original_of(row.name, row.content_hash, accepted)
+        # It repeats what it is to take the place of, of course.
+        others = [other for other in accepted if other.arrival != row.arrival]
+        original = original_of(row.name, row.content_hash, others)
         if original is not None:
             self._ledger.repeats(row.delivery_id, original)
             # A ledger built again from the spool must not take it for a delivery of its own.

@@ -7,74 +7,78 @@ first record of what comes in a delivery's place is sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
 
 from headrace.config import Config
-from headrace.errors import HeadraceError
 from headrace.lakehouse.delta import Lake
-from headrace.lakehouse.revocations import Revocation, revoke
-from headrace.producers.delivery import DeliveryRow
+from headrace.lakehouse.revocations import Revocation, revoke, revoked_ids
+from headrace.producers.delivery import DeliveryRow, DeliveryState
 from headrace.producers.ledger import Ledger
+from headrace.producers.pipeline import Pipeline
 from headrace.producers.spool import Spool
 
 log = structlog.get_logger("produce")
 
 
 class Revoker:
-    """Revokes for one producer. Its methods belong to the event loop.
+    """Revokes for one producer. Its methods belong to the event loop."""
 
-    `withdraw(ids)` returns when none of these is published or followed any more; `reinstate(ids)`
-    undoes it.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        ledger: Ledger,
-        spool: Spool,
-        withdraw: Callable[[Collection[str]], Awaitable[None]],
-        reinstate: Callable[[Collection[str]], None],
-    ) -> None:
+    def __init__(self, config: Config, ledger: Ledger, spool: Spool, pipeline: Pipeline) -> None:
         self._config = config
         self._lake = Lake(config.lake_uri, config.settings.lake.options)
         self._ledger = ledger
         self._spool = spool
-        self._withdraw = withdraw
-        self._reinstate = reinstate
-        self._finishing = asyncio.Lock()
+        self._pipeline = pipeline
+        self._revoking: set[asyncio.Task[None]] = set()
 
     async def revoke(self, rows: Sequence[DeliveryRow]) -> None:
         """Take these back out; returns when the lake holds nothing of them. Safe to repeat."""
-        ids = [row.delivery_id for row in rows]
-        await self._withdraw(ids)
-        try:
-            await asyncio.to_thread(self._write_down, rows)
-        except HeadraceError:
-            self._reinstate(ids)
-            raise
+        # Whoever asked may go away in the middle: they are revoked then, or go on as before.
+        task = asyncio.create_task(self._withdraw(rows))
+        self._revoking.add(task)
+        task.add_done_callback(self._revoking.discard)
+        await asyncio.shield(task)
         await self.finish()
 
     async def finish(self) -> None:
         """Carry through what was written down: at a start, and where the lake was set back."""
-        async with self._finishing:
-            await asyncio.to_thread(self._take_out)
+        # A RESTORE in between is seen after it, and makes all of this to be done once more.
+        await self._pipeline.landing.apart_from_looks(self._take_out)
 
     async def make_room(self, row: DeliveryRow) -> None:
-        """Take out what a delivery replaces, unless that is done."""
-        if row.replaces is None:
-            return
-        replaced = await asyncio.to_thread(self._ledger.find, row.replaces)
-        if replaced is None:  # of a ledger before this one
-            gone = Revocation(row.replaces, None)
-            stream = self._ledger.inherited_stream(row.replaces) or row.stream
-            await asyncio.to_thread(self._revoke_in_lake, stream, [gone])
-        elif replaced.taken_out_at is None:
-            await self.revoke([replaced])
+        """Take out what a delivery replaces, and what that would have replaced, and so on."""
+        replaced, former = await asyncio.to_thread(self._replaced_by, row)
+        if replaced:
+            await self.revoke(replaced)
+        if former is not None:
+            stream = self._ledger.inherited_stream(former) or row.stream
+            await asyncio.to_thread(self._revoke_in_lake, stream, [Revocation(former, None)])
+
+    async def _withdraw(self, rows: Sequence[DeliveryRow]) -> None:
+        ids = [row.delivery_id for row in rows]
+        try:
+            await self._pipeline.withdraw(ids)
+            await asyncio.to_thread(self._write_down, rows)
+        except BaseException:
+            self._pipeline.reinstate(ids)
+            raise
 
     # --- in a thread
+
+    def _replaced_by(self, row: DeliveryRow) -> tuple[list[DeliveryRow], str | None]:
+        """What has to be out of the lake: of this ledger, and the id of one of a former ledger."""
+        replaced: list[DeliveryRow] = []
+        while row.replaces is not None:
+            before = self._ledger.find(row.replaces)
+            if before is None:
+                return replaced, row.replaces
+            if before.taken_out_at is None:
+                replaced.append(before)
+            row = before
+        return replaced, None
 
     def _write_down(self, rows: Sequence[DeliveryRow]) -> None:
         for row in rows:
@@ -94,6 +98,27 @@ class Revoker:
                 stream, [Revocation(row.delivery_id, row.topic_partition) for row in sent]
             )
             self._ledger.taken_out((row.delivery_id for row in of_stream), datetime.now(UTC))
+        for former, stream in self._ledger.inherited_to_take_out():
+            self._revoke_in_lake(stream, [Revocation(former, None)])
+            self._ledger.inherited_taken_out([former], datetime.now(UTC))
 
     def _revoke_in_lake(self, stream: str, revocations: Sequence[Revocation]) -> None:
         revoke(self._lake, stream, self._config.topic(stream), revocations)
+
+
+def adopt_revocations(config: Config, ledger: Ledger, spool: Spool) -> None:
+    """Revoke what the lake says is revoked, though ledger and spool do not know it. Blocks.
+
+    They are an older copy then, or the source was another ledger's in between. Raises `LakeError`.
+    """
+    lake = Lake(config.lake_uri, config.settings.lake.options)
+    for stream in config.stream_names:
+        for delivery_id in sorted(revoked_ids(lake, stream)):
+            row = ledger.find(delivery_id)
+            if row is not None and row.state not in (
+                DeliveryState.REVOKED,
+                DeliveryState.DUPLICATE,
+            ):
+                spool.revoke(row.source, delivery_id)
+                ledger.revoke([delivery_id])
+                log.warning("delivery_revoked_before", delivery_id=delivery_id, name=row.name)

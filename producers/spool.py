@@ -19,7 +19,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,12 @@ class _Revoked(_Stored):
     """It counts no more, whatever else lies here."""
 
 
+class _Inherited(_Stored):
+    """Deliveries of former ledgers that the lake has of a source, with their streams."""
+
+    streams: dict[str, str]
+
+
 class _StoredCount(_Stored):
     count: RecordCount
 
@@ -129,6 +135,28 @@ class Spool:
         with spool_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
         _store(self.root / "ledger.json", _Owner(ledger_id=ledger_id), durable=True)
+
+    def inherit(self, source: str, streams: Mapping[str, str]) -> None:
+        """Note, durably, which deliveries of a former ledger the lake has, by stream."""
+        known = self.inherited(source)
+        if streams.keys() <= known.keys():
+            return
+        with spool_errors(self.root):
+            self._source_folder(source).mkdir(parents=True, exist_ok=True)
+        path = self._source_folder(source) / ".inherited.json"
+        _store(path, _Inherited(streams={**known, **streams}), durable=True)
+
+    def inherited(self, source: str) -> dict[str, str]:
+        """What was noted so: ids, each with its stream."""
+        stored = _load(self._source_folder(source) / ".inherited.json", _Inherited)
+        return {} if stored is None else stored.streams
+
+    def sources(self) -> list[str]:
+        """The sources that have brought something."""
+        if not self.root.is_dir():
+            return []
+        with spool_errors(self.root):
+            return sorted(path.name for path in self.root.iterdir() if path.is_dir())
 
     # --- taking in
 

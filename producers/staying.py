@@ -82,8 +82,7 @@ async def _keep_up(producer: Producer) -> None:
             await producer.go_on()
         await asyncio.sleep(_SETBACKS_SECONDS)
         try:
-            if await producer.look_for_setbacks():
-                await producer.go_on()
+            await producer.look_for_setbacks()
         except ClaimedError:
             raise
         except LakeError as error:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,6 +58,12 @@ class Taking:
     def looked_at(self, source: str) -> float | None:
         """When its whole folder was last looked at (monotonic time); None: not yet."""
         return self._looked_at.get(source)
+
+    @asynccontextmanager
+    async def taken_again(self, source: str) -> AsyncIterator[Intake]:
+        """What takes bytes again, while nothing is taken in of the source."""
+        async with self._locks[source]:
+            yield self._intake
 
     async def look(
         self,

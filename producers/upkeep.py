@@ -65,16 +65,27 @@ def take_over(config: Config, source: str) -> int:
     """
     lake = Lake(config.lake_uri, config.settings.lake.options)
     with only_producer(config), Ledger(config.paths.ledger) as ledger:
-        reconcile(ledger, Spool(config.paths.spool))
+        spool = Spool(config.paths.spool)
+        reconcile(ledger, spool)
+        # Before the claim, as nothing may be taken in without it, and after it for what the other
+        # one has brought in meanwhile.
+        _inherit(config, lake, ledger, spool, source)
         claim_source(lake, source, ledger.ledger_id, take_over=True)
-        known = ledger.delivery_ids()
-        total = 0
-        for stream in config.stream_names:
-            former = deliveries_of(lake, stream, source) - known
-            ledger.inherit(source, stream, sorted(former))
-            total += len(former)
+        total = _inherit(config, lake, ledger, spool, source)
     log.info("source_taken_over", source=source, deliveries=total)
     return total
+
+
+def _inherit(config: Config, lake: Lake, ledger: Ledger, spool: Spool, source: str) -> int:
+    known = ledger.delivery_ids()
+    former = {
+        delivery_id: stream
+        for stream in config.stream_names
+        for delivery_id in sorted(deliveries_of(lake, stream, source) - known)
+    }
+    spool.inherit(source, former)
+    ledger.inherit(source, former.items())
+    return len(former)
 
 
 def outstanding(config: Config, ledger: Ledger, source: str | None) -> list[DeliveryRow]:

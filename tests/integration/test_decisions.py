@@ -178,7 +178,7 @@ async def test_what_was_revoked_is_accepted_again_once(
         for _ in range(2):
             await decide(project, servers, Action.ACCEPT, first.delivery_id)
     old, _, new = rows(project)
-    assert (old.state, new.state, new.replaces) == ("revoked", "landed", None)
+    assert (old.state, new.state, new.replaces) == ("revoked", "landed", old.delivery_id)
     assert bronze_ids(project) == ids_of(second, new)
     # Its file, touched, is that content again.
     (project.inbox / "a.csv").touch()

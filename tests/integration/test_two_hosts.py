@@ -124,8 +124,8 @@ def test_the_last_claim_counts(tmp_path: Path) -> None:
     with pytest.raises(ClaimedError):
         claim_source(lake, "sales", "b")
     with Ledger(tmp_path / "ledger.db") as ledger:
-        ledger.inherit("sales", "sales", ["20260101T000000000000-0123456789ab"])
-        ledger.inherit("sales", "sales", ["20260101T000000000000-0123456789ab"])
+        ledger.inherit("sales", [("20260101T000000000000-0123456789ab", "sales")])
+        ledger.inherit("sales", [("20260101T000000000000-0123456789ab", "sales")])
         assert ledger.inherited_like("sales", "0123456789abcdef") is not None
         assert ledger.inherited_like("sales", "0123456789aacdef") is None
         assert ledger.inherited_like("web", "0123456789abcdef") is None

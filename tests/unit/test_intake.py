@@ -357,7 +357,7 @@ def test_the_fingerprint_changes_with_how_it_is_read_and_with_nothing_else() -> 
 
 
 def test_a_lost_ledger_is_built_again_with_the_same_ids(project: Project) -> None:
-    frozen = FrozenReading("{}", 1)
+    frozen = FrozenReading("{}", 1, "sales")
     for number, name in enumerate(("a.csv", "b.csv", "c.csv")):
         project.drop(name, str(number))
     project.take()
@@ -385,7 +385,7 @@ def lose_ledger(project: Project) -> Project:
     return Project(project.root)
 
 
-FROZEN = FrozenReading("{}", 1)
+FROZEN = FrozenReading("{}", 1, "sales")
 
 
 def test_after_a_lost_ledger_no_content_is_accepted_twice(project: Project) -> None:

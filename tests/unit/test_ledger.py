@@ -27,7 +27,7 @@ from headrace.producers.ledger import (
 from support.deliveries import BEGAN, identity
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
-FROZEN = FrozenReading('{"format":"csv"}', 2)
+FROZEN = FrozenReading('{"format":"csv"}', 2, "sales")
 
 
 @pytest.fixture
