@@ -84,9 +84,9 @@ def _lose_the_server(proxy: FaultyProxy, whose: Whose, _: random.Random) -> None
 
 _KINDS: Sequence[tuple[str, Misbehave, tuple[float, float]]] = (
     ("cut", _cut, (0.2, 1.0)),
-    ("part", _part, (0.5, 2.5)),
-    ("hang", _hang, (0.5, 2.5)),
-    ("silence answers", _silence_answers, (0.5, 2.5)),
+    ("part", _part, (0.5, 2.0)),
+    ("hang", _hang, (0.5, 2.0)),
+    ("silence answers", _silence_answers, (0.5, 2.0)),
     ("slow", _slow, (1.0, 2.0)),
     ("half open", _lose_the_role, (0.2, 1.0)),
     ("half open, server gone", _lose_the_server, (0.2, 1.0)),

@@ -52,10 +52,9 @@ def strike(project: FaultProject, *names: str) -> None:
 
 @pytest.mark.parametrize("kind", ["cut", "part", "hang", "silence answers", "slow", "half open"])
 def test_the_network_to_the_broker(kind: str, project: FaultProject) -> None:
-    for role in ("produce", "consume"):
-        struck = project.broker_proxy.struck
-        strike(project, f"{kind}: {role}-broker")
-        assert project.broker_proxy.struck > struck, f"{role} had no connection"
+    struck = project.broker_proxy.struck
+    strike(project, f"{kind}: produce-broker", f"{kind}: consume-broker")
+    assert project.broker_proxy.struck >= struck + 2
 
 
 @pytest.mark.parametrize("whose", ["lake", "spool", "broker", "ledger"])
