@@ -17,7 +17,9 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from faults.driver import KILLS_BETWEEN_CHECKS, Outcome, soak
@@ -57,8 +59,7 @@ def shares(kills: int, combos: Sequence[Combo]) -> Iterator[tuple[Combo, int, in
 
 
 def run_job(job: Job) -> Outcome:
-    """One job, in a process of its own."""
-    set_signals(unwind)
+    """One job; what it did until Ctrl-C or SIGTERM, too."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says is meant to happen
     outcome = Outcome()
     folder = Path(tempfile.mkdtemp(prefix=f"soak-{job.combo}-"))
@@ -74,7 +75,7 @@ def run_job(job: Job) -> Outcome:
             say=job.say,
         )
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+        job.say("interrupted")
     except Exception:  # noqa: BLE001 (outermost: told with all the others)
         outcome.problems.append(f"{job}: {traceback.format_exc()}")
     if outcome.ok:
@@ -105,15 +106,43 @@ def summary(outcome: Outcome, seed: int, seconds: float) -> str:
     return "\n".join(lines)
 
 
-def unwind(*_: object) -> None:
-    """What signals do while something runs: it is stopped, whoever ends this process."""
-    raise KeyboardInterrupt
-
-
-def set_signals(handler: Callable[..., None] | signal.Handlers) -> None:
+def set_signals(handler: Callable[..., None]) -> None:
     """Have Ctrl-C and SIGTERM handled so."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handler)
+
+
+def interrupt(*_: object) -> None:
+    """Have what was started stopped in order, whoever ends this process."""
+    raise KeyboardInterrupt
+
+
+def interrupt_once(*_: object) -> None:
+    """And do not have the stopping interrupted, as Ctrl-C reaches all processes."""
+    set_signals(lambda *_: None)
+    raise KeyboardInterrupt
+
+
+def send_outcome(job: Job, way: Connection) -> None:
+    """What the process of a job runs."""
+    set_signals(interrupt_once)
+    way.send(run_job(job))
+
+
+def run_apart(job: Job) -> Outcome:
+    """One job in a process of its own."""
+    # Spawned, as no process may be forked that has used deltalake.
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=send_outcome, args=(job, there))
+    process.start()
+    there.close()
+    try:
+        outcome: Outcome = here.recv()
+    except EOFError:
+        outcome = Outcome(problems=[f"{job}: its process died"])
+    process.join()
+    return outcome
 
 
 def main() -> int:
@@ -127,7 +156,7 @@ def main() -> int:
     parser.add_argument("--check-every", type=int, default=KILLS_BETWEEN_CHECKS, metavar="KILLS")
     parser.add_argument("--at-once", type=int, default=2, help="so many projects")
     arguments = parser.parse_args()
-    set_signals(unwind)
+    set_signals(interrupt)
     combos = [
         Combo(broker, store)
         for broker in arguments.brokers.split(",")
@@ -141,19 +170,23 @@ def main() -> int:
     print(f"seed {arguments.seed}", flush=True)
     began = time.monotonic()
     total = Outcome()
-    # Spawned, as no process may be forked that has used deltalake.
-    context = multiprocessing.get_context("spawn")
-    quiet = (set_signals, (signal.SIG_DFL,))
     code = _INTERRUPTED
-    with context.Pool(arguments.at_once, *quiet, maxtasksperchild=1) as pool:
+    with ThreadPoolExecutor(arguments.at_once) as threads:
+        running = [threads.submit(run_apart, job) for job in jobs]
         try:
-            for outcome in pool.imap_unordered(run_job, jobs):
-                total.add(outcome)
-            pool.close()
-            pool.join()
-            code = 0 if total.ok else 1
+            wait(running)
+            code = 0
         except KeyboardInterrupt:
-            print("interrupted: of what had been done by then")
+            print("interrupted: of what has been done", flush=True)
+            for job_running in running:
+                job_running.cancel()
+            for process in multiprocessing.active_children():
+                process.terminate()
+    for done in running:
+        if not done.cancelled():
+            total.add(done.result())
+    if not total.ok:
+        code = code or 1
     print(summary(total, arguments.seed, time.monotonic() - began))
     return code
 
