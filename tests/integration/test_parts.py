@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pyarrow as pa
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from deltalake import DeltaTable, write_deltalake
 
-from parts.kafka import KafkaNode, kafka_node
+from parts.kafka import KafkaNode
 from parts.s3 import S3Server
 
 WRITERS, ROWS_EACH = 4, 5
@@ -37,20 +36,6 @@ async def _round_trip(bootstrap_servers: str, values: list[bytes]) -> list[bytes
 async def test_apache_kafka_gives_back_what_was_published(real_kafka: KafkaNode) -> None:
     values = [b"one", b"two", "drei \N{SNOWMAN}".encode()]
     assert await _round_trip(real_kafka.bootstrap_servers, values) == values
-
-
-async def test_apache_kafka_keeps_its_topics_over_a_restart(tmp_path: Path) -> None:
-    with kafka_node(tmp_path / "node") as node:
-        assert await _round_trip(node.bootstrap_servers, [b"kept"]) == [b"kept"]
-        first_pid = node.pid
-    with kafka_node(tmp_path / "node") as node:
-        assert node.pid != first_pid
-        async with AIOKafkaConsumer(
-            "round.trip",
-            bootstrap_servers=node.bootstrap_servers,
-            auto_offset_reset="earliest",
-        ) as consumer:
-            assert (await consumer.getone()).value == b"kept"
 
 
 def test_writers_of_one_table_on_s3_lose_no_commit(s3_server: S3Server, s3_bucket: str) -> None:

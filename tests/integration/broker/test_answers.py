@@ -6,6 +6,7 @@ on purpose, it is said, or stands in `test_embedded_alone`.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import struct
 from collections.abc import Awaitable, Callable
@@ -54,7 +55,7 @@ from kio.schema.sync_group.v5.response import SyncGroupResponse
 from kio.schema.types import BrokerId, GroupId, TopicName
 from kio.static.primitive import Records, i8, i16, i32, i32Timedelta, i64
 
-from support.broker_clients import new_consumer
+from support.broker_clients import DEADLINE_SECONDS, new_consumer
 from support.broker_wire import ask
 from support.either_broker import Broker
 from support.raw_batches import raw_batch, raw_record
@@ -197,10 +198,14 @@ class GroupWire:
 
 @pytest.fixture
 async def wire(broker: Broker, topic: str) -> GroupWire:
-    # Apache Kafka makes the topic of offsets when the first group is looked for; this waits for it.
+    wire = GroupWire(broker.bootstrap_servers, topic, topic)
+    # Apache Kafka makes the topic of offsets when the first group is looked for.
     async with new_consumer(broker.bootstrap_servers, group_id=topic) as looking:
         await looking.committed(TopicPartition(topic, 0))
-    return GroupWire(broker.bootstrap_servers, topic, topic)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while await wire.beat("nobody", 1) is ErrorCode.not_coordinator:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return wire
 
 
 async def test_a_group_that_is_not_there_has_no_members(wire: GroupWire) -> None:
