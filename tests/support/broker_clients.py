@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 DEADLINE_SECONDS = 60
 
@@ -40,6 +41,13 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
         while not holds():  # noqa: ASYNC110 (what is waited for happens in clients)
             await asyncio.sleep(0.005)
+
+
+async def until_listed(admin: AIOKafkaAdminClient, *, there: set[str], gone: set[str]) -> None:
+    """Wait until a listing shows it: Kafka answers before its own metadata have caught up."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not there <= (listed := set(await admin.list_topics())) or gone & listed:
+            await asyncio.sleep(0.02)
 
 
 def numbers(count: int) -> list[bytes]:

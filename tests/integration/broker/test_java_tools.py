@@ -25,6 +25,7 @@ from support.broker_clients import (
     publish,
     read_topic,
     until,
+    until_listed,
 )
 from support.either_broker import Broker
 
@@ -70,13 +71,14 @@ async def test_topics_are_made_described_and_removed(
 ) -> None:
     tool, named = "TopicCommand", ("--topic", topic_name)
     await run(tool, *server, "--create", *named, "--partitions", "3")
+    await until_listed(admin, there={topic_name}, gone=set())
     described = await run(tool, *server, "--describe", *named)
     assert re.search(r"PartitionCount: 3\s+ReplicationFactor: 1", described)
     assert (
         len(re.findall(r"Partition: \d\s+Leader: \d+\s+Replicas: \d+\s+Isr: \d+", described)) == 3
     )
     await run(tool, *server, "--delete", *named)
-    assert topic_name not in await admin.list_topics()
+    await until_listed(admin, there=set(), gone={topic_name})
 
 
 async def test_lines_in_are_lines_out_and_the_group_is_shown_and_set_back(

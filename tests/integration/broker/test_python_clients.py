@@ -19,6 +19,7 @@ from support.broker_clients import (
     publish,
     read_all,
     until,
+    until_listed,
 )
 from support.either_broker import Broker
 
@@ -188,16 +189,14 @@ async def test_topics_are_made_described_and_removed(
     assert [error for _, error, _ in made.topic_errors] == [0, 0]
     again = await admin.create_topics([NewTopic(a, 3, 1)])
     assert [error for _, error, _ in again.topic_errors] == [36]
-    assert {a, b} <= set(await admin.list_topics())
+    await until_listed(admin, there={a, b}, gone=set())
     described = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics([a, b])}
     assert described == {a: 3, b: 1}
     configs = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, a)])
     entries = {entry[0]: entry[1] for entry in configs[0].resources[0][4]}
     assert entries["max.message.bytes"] == "1048588"
     await admin.delete_topics([a])
-    listed = set(await admin.list_topics())
-    assert a not in listed
-    assert b in listed
+    await until_listed(admin, there={b}, gone={a})
 
 
 @pytest.mark.parametrize(
