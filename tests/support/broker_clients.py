@@ -46,8 +46,10 @@ async def until(holds: Callable[[], bool]) -> None:
 async def until_listed(admin: AIOKafkaAdminClient, *, there: set[str], gone: set[str]) -> None:
     """Wait until a listing shows it: Kafka answers before its own metadata have caught up."""
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not there <= (listed := set(await admin.list_topics())) or gone & listed:
+        listed = set(await admin.list_topics())
+        while not there <= listed or gone & listed:
             await asyncio.sleep(0.02)
+            listed = set(await admin.list_topics())
 
 
 def numbers(count: int) -> list[bytes]:
