@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from headrace.cli.options import json_option, project_option
+
+if TYPE_CHECKING:
+    from headrace.producers.delivery import DeliveryRow
 
 _STATES = ("received", "publishing", "published", "landed", "rejected", "duplicate", "revoked")
 
@@ -100,6 +105,7 @@ def _list(project: Path, state: str | None, *, as_json: bool) -> None:
         return
     known = rows if state is None else list_deliveries(config.paths.ledger)
     originals = {row.delivery_id: row.name for row in known}
+    replaced = {row.replaces: row.delivery_id for row in known if row.replaces}
     print_table(
         ["delivery", "source", "name", "received", "records", "state"],
         [
@@ -109,9 +115,7 @@ def _list(project: Path, state: str | None, *, as_json: bool) -> None:
                 row.name,
                 f"{row.received_at:%Y-%m-%d %H:%M:%S}",
                 "" if row.records is None else f"{row.records:,}",
-                f"duplicate of {originals.get(row.duplicate_of, '')} ({row.duplicate_of})"
-                if row.duplicate_of
-                else row.state,
+                _standing(row, originals, replaced),
             )
             for row in rows
         ],
@@ -121,3 +125,12 @@ def _list(project: Path, state: str | None, *, as_json: bool) -> None:
         if row.reason:
             click.echo(f"\n{row.name}: {row.reason}")
     click.echo(f"\n{count(len(rows), 'delivery', 'deliveries')}", err=True)
+
+
+def _standing(row: DeliveryRow, originals: Mapping[str, str], replaced: Mapping[str, str]) -> str:
+    """Its state, with the other delivery that it is about."""
+    if row.duplicate_of:
+        return f"duplicate of {originals.get(row.duplicate_of, '')} ({row.duplicate_of})"
+    if row.state == "revoked" and row.delivery_id in replaced:
+        return f"revoked, replaced by {replaced[row.delivery_id]}"
+    return row.state
