@@ -70,7 +70,10 @@ async def test_a_second_host_is_refused_until_it_takes_over_and_then_the_first_i
         assert await asyncio.to_thread(take_over, two.config, "sales") == 1
         assert (await land(two, servers)).published == 0
 
-    two.write(CONFIG_QUICK + f'[lake]\nuri = "{tmp_path / "one" / "lake"}"\n', "[columns]\nitem = \"varchar\"\n")
+    two.write(
+        CONFIG_QUICK + f'[lake]\nuri = "{tmp_path / "one" / "lake"}"\n',
+        '[columns]\nitem = "varchar"\n',
+    )
     cli = CliProject(two.root)
     cli.call("build")
     verified = cli.document("verify")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+
 from faults.proxy import FaultyProxy
 
 _SECONDS = 20.0
