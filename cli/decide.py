@@ -23,7 +23,7 @@ def decide(
     What cannot be done is refused before anything starts: exit code 2.
     """
     from headrace.cli.one_pass import run_one_pass
-    from headrace.cli.output import print_json
+    from headrace.cli.output import count, print_json
     from headrace.cli.progress import pass_progress
     from headrace.cli.project import open_project
     from headrace.cli.run_report import print_report, report_document
@@ -37,8 +37,12 @@ def decide(
     decision = Decision(action, tuple(row.delivery_id for row in rows), erase)
     with pass_progress() as progress:
         report = run_one_pass(opened, decision=decision, progress=progress)
-        if erase:
-            _erase(opened, rows)
+        if erase and (left := _erase(opened, rows)):
+            progress.notice(
+                f"{count(left, 'file')} that refused or unfinished commits have left behind"
+                f" {'is' if left == 1 else 'are'} younger than an hour and may hold such records:"
+                " repeat `headrace revoke --erase` in an hour"
+            )
     after = {row.delivery_id: row for row in list_deliveries(opened.config.paths.ledger)}
     if as_json:
         document = report_document(report)
@@ -77,7 +81,7 @@ def _taken_again_as(row: DeliveryRow, rows: Mapping[str, DeliveryRow]) -> str | 
     return max(again, default=None) if rows[row.delivery_id].state == "revoked" else None
 
 
-def _erase(project: Project, rows: Sequence[DeliveryRow]) -> None:
+def _erase(project: Project, rows: Sequence[DeliveryRow]) -> int:
     from headrace.lakehouse.delta import Layer
     from headrace.lakehouse.revocations import erase
 
@@ -85,4 +89,4 @@ def _erase(project: Project, rows: Sequence[DeliveryRow]) -> None:
     for stream in sorted({row.stream for row in rows}):
         tables += [("bronze", stream), ("silver", stream)]
     tables += [("gold", model.name) for model in project.catalog.models]
-    erase(project.lake, tables)
+    return erase(project.lake, tables)

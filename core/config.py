@@ -6,13 +6,14 @@ Values come, in this order of strength, from the environment (`HEADRACE_LAKE__UR
 
 from __future__ import annotations
 
+import codecs
 import re
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -41,6 +42,19 @@ def check_name(value: str) -> str:
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """Pydantic takes true for 1: somebody's `keep = true` would be a second."""
+        field = cls.model_fields.get(info.field_name or "")
+        if isinstance(value, bool) and field is not None and not _takes_boolean(field.annotation):
+            raise ValueError(f"expected something else than {str(value).lower()}")
+        return value
+
+
+def _takes_boolean(annotation: object) -> bool:
+    return annotation is bool or any(_takes_boolean(part) for part in get_args(annotation))
 
 
 class ProjectSection(_Section):
@@ -100,6 +114,15 @@ class BrokerSection(_Section):
         ),
     ] = "os"
 
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _addresses(cls, value: str | None) -> str | None:
+        for address in [] if value is None else value.split(","):
+            host, _, port = address.strip().rpartition(":")
+            if not host or not port.isdecimal():
+                raise ValueError(f"expected host:port[,host:port], found {address.strip()!r}")
+        return value
+
     @property
     def new_topic_replication(self) -> int:
         """Replicas of a new topic: the embedded broker is one node."""
@@ -131,6 +154,18 @@ class CsvOptions(_Section):
     header: Annotated[bool | None, Field(description="whether the first line names columns")] = None
     columns: Annotated[tuple[str, ...], Field(description="names where there is no header")] = ()
     encoding: Annotated[str | None, Field(description="such as utf-8, utf-16 or latin-1")] = None
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                codecs.lookup(value)
+        except LookupError:
+            raise ValueError(
+                f"expected the name of a text encoding that Python knows, found {value!r}"
+            ) from None
+        return value
 
 
 class FileSource(_Section):

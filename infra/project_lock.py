@@ -12,7 +12,7 @@ from headrace.locks import LockHolder, lock_holder, process_lock
 from headrace.paths import ProjectPaths
 
 UP: Final = "`headrace up`"
-RUN: Final = "`headrace run`"
+RUN: Final = "a pass (`headrace run`, `revoke`, `republish` or the like)"
 
 # Whoever asks if the lock is held has it for an instant.
 _PATIENCE_SECONDS: Final = 1.0

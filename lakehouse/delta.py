@@ -317,6 +317,15 @@ class LakeTable:
                 full=untracked,
             )
 
+    def left_behind(self) -> int:
+        """How many files no version names, such as those of refused and of unfinished commits."""
+        with self._lock, self._errors():
+            return len(
+                self._delta.vacuum(
+                    retention_hours=0, dry_run=True, enforce_retention_duration=False, full=True
+                )
+            )
+
     def drop_change_data(self) -> None:
         """Remove the change feed's own files: who has not read them yet has to read the table.
 

@@ -79,19 +79,24 @@ def revoked_ids(lake: Lake, stream: str) -> frozenset[str]:
     return frozenset() if table is None else frozenset(_ids_of(table, stream))
 
 
-def erase(lake: Lake, tables: Iterable[tuple[Layer, str]]) -> None:
+def erase(lake: Lake, tables: Iterable[tuple[Layer, str]]) -> int:
     """Remove the files that hold what was deleted or replaced in these tables.
+
+    Returns how many files are left for later, as they are too young: see below.
 
     No earlier version can be read after it; whoever is reading one gets an error and has to begin
     again. What an interrupted write has left behind goes only when it is an hour old, as it cannot
     be told from one that is under way. Raises `LakeError`.
     """
+    left = 0
     for layer, name in tables:
         table = lake.open(layer, name)
         if table is not None:
             table.vacuum(retention_hours=0, untracked=False)
             table.vacuum(retention_hours=_LONGEST_WRITE_HOURS, untracked=True)
             table.drop_change_data()
+            left += table.left_behind()
+    return left
 
 
 def _ids_of(table: LakeTable, stream: str) -> list[str]:

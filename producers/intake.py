@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -102,6 +102,11 @@ class Intake:
                 f"sources.{source_name}.path: {folder} cannot be reached: {error.strerror}",
                 remedy="check its mount and the permissions of the folders above it",
             ) from error
+        if not there and folder.exists():
+            raise FolderAbsentError(
+                f"sources.{source_name}.path: {folder} is a file, expected a folder",
+                remedy="name the folder it lies in, with its name in patterns",
+            )
         if not there:
             raise FolderAbsentError(
                 f"sources.{source_name}.path: there is no folder {folder}",
@@ -207,6 +212,25 @@ class Intake:
             of=row.delivery_id,
         )
         return receipt
+
+    def refuse_a_renamed_source(self, sources: Mapping[str, FileSource]) -> None:
+        """Raise `ConfigError` where a new source has the folder of one that is configured no more.
+
+        Files are known by the name of their source: under another all of them would come in again.
+        """
+        for name, source in sources.items():
+            if self._ledger.has_brought(name):
+                continue
+            prefix = self._prefix(self._root / source.path)
+            for former, deliveries in self._ledger.left_behind(prefix, sources).items():
+                raise ConfigError(
+                    f"sources.{name} watches the folder {source.path}, out of which"
+                    f" sources.{former} has brought {deliveries} deliveries, and which"
+                    " headrace.toml no longer has: under another name every file would be taken"
+                    " in again",
+                    remedy=f"call it [sources.{former}] again; or give sources.{name} a folder of"
+                    " its own; or take the others out first: headrace revoke",
+                )
 
     def _draft(
         self, source_name: str, source: FileSource, stat: FileStat

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -89,8 +89,9 @@ class LandingWatch:
             self._hurry.set()
         self._moved_at = now
 
-    async def drop(self, delivery_ids: Collection[str]) -> None:
-        """Follow these no more; nothing of them is noted as landed when this has returned."""
+    @asynccontextmanager
+    async def dropped(self, delivery_ids: Collection[str]) -> AsyncIterator[None]:
+        """Follow these no more; meanwhile nothing at all is noted as landed."""
         async with self._looking:
             for delivery_id in delivery_ids:
                 row = self._rows.pop(delivery_id, None)
@@ -98,6 +99,7 @@ class LandingWatch:
                     self._pausing.pop(delivery_id, None)
                     self._topic.forget(delivery_id)
                     self._bronze_of(row.stream).forget(delivery_id)
+            yield
 
     async def look_thoroughly(self) -> None:
         """Return when bronze and the topic have been asked for all deliveries that wait now."""

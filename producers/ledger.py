@@ -7,7 +7,7 @@ drops, and never skips one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -141,6 +141,20 @@ class Ledger(RevokedDeliveries):
             (source, content_hash, source, name),
         )
         return [Accepted(*row) for row in rows]
+
+    def left_behind(self, folder: str, sources: Collection[str]) -> dict[str, int]:
+        """Accepted deliveries out of a folder by sources other than these: how many of each."""
+        rows = self._read(
+            "SELECT source, count(*) FROM deliveries"  # noqa: S608
+            f" WHERE state IN {in_states(ACCEPTED_STATES)} AND substr(path, 1, ?) = ?"
+            " GROUP BY source ORDER BY source",
+            (len(folder), folder),
+        )
+        return {row[0]: row[1] for row in rows if row[0] not in sources}
+
+    def has_brought(self, source: str) -> bool:
+        """Whether a source has brought anything yet."""
+        return bool(self._read("SELECT 1 FROM deliveries WHERE source = ? LIMIT 1", (source,)))
 
     def was_accepted_since(self, row: DeliveryRow) -> bool:
         """Whether a later delivery of this one's source and name was accepted."""

@@ -105,10 +105,10 @@ class Pipeline:
             task.cancel()
         if at_work:
             await asyncio.wait(at_work)
-        await self.landing.drop(delivery_ids)
-        for delivery_id in delivery_ids:
-            self._unpublished.discard(delivery_id)
-            self._unflushed.pop(delivery_id, None)
+        async with self.landing.dropped(delivery_ids):
+            for delivery_id in delivery_ids:
+                self._unpublished.discard(delivery_id)
+                self._unflushed.pop(delivery_id, None)
         for follower in self._followers:
             follower.withdrawn(delivery_ids)
 
@@ -120,12 +120,22 @@ class Pipeline:
 
     async def publish_again(self, delivery_id: str) -> None:
         """Publish a delivery that is published or landed once more, from its first record."""
-        await self.landing.drop((delivery_id,))
-        await asyncio.to_thread(self._ledger.republish, delivery_id)
-        row = self.add(delivery_id)
-        if row is not None:
-            for follower in self._followers:
-                follower.published_again(row)
+        async with self.landing.dropped((delivery_id,)):
+            if delivery_id in self._unpublished:
+                return  # the look right before has had it published again
+            self._unpublished.add(delivery_id)  # nobody else begins to follow it
+            try:
+                await asyncio.to_thread(self._ledger.republish, delivery_id)
+                row = await asyncio.to_thread(self._ledger.delivery, delivery_id)
+            except BaseException:
+                self._unpublished.discard(delivery_id)
+                raise
+            if row.state is not DeliveryState.PUBLISHING:  # revoked by now
+                self._unpublished.discard(delivery_id)
+                return
+            self._enqueue(row)
+        for follower in self._followers:
+            follower.published_again(row)
 
     async def flush(self) -> None:
         """Tell the ledger what the broker has acknowledged."""

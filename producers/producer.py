@@ -77,6 +77,7 @@ class Producer:
         self.revoker = Revoker(config, ledger, spool, self.pipeline)
         self._retries = Retries(ledger, spool)
         intake = Intake(config.root, ledger, spool, lambda: datetime.now(UTC))
+        intake.refuse_a_renamed_source(config.settings.sources)
         self.taking = Taking(intake, self.pipeline, config.settings.sources)
         self._decider = Decider(
             config,

@@ -32,6 +32,11 @@ def command(context: click.Context, project: Path, state: str | None, as_json: b
     `rejected` could not be read, its reason says why; `revoked` was taken back out.
     """
     context.default_map = {"accept": {"project": project}, "retry": {"project": project}}
+    if context.invoked_subcommand is not None and (state is not None or as_json):
+        raise click.UsageError(
+            f"--state and --json belong behind the command: headrace deliveries"
+            f" {context.invoked_subcommand} ID --json"
+        )
     if context.invoked_subcommand is None:
         _list(project, state, as_json=as_json)
 

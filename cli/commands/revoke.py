@@ -17,7 +17,8 @@ from headrace.cli.options import json_option, project_option
 @click.option(
     "--erase",
     is_flag=True,
-    help="Also delete their bytes in the spool and the lake's older versions of them.",
+    help="Also delete their bytes in the spool and the lake's older versions of them; it says what"
+    " is too young to be deleted yet.",
 )
 @json_option
 @project_option

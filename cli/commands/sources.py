@@ -101,9 +101,9 @@ def take_over(project: Path, name: str) -> None:
             remedy=f"sources of this project: {', '.join(config.settings.sources) or 'none yet'}",
         )
     deliveries = upkeep.take_over(config, name)
+    others = count(deliveries, "delivery", "deliveries")
     click.echo(
-        f"{name} is this project's now, with {count(deliveries, 'delivery', 'deliveries')} that the"
-        " lake has of it: headrace run"
+        f"{name} is this project's; the lake has {others} of it by another one: headrace run"
     )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +19,7 @@ import httpx
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from headrace.errors import DeliveryRejectedError, LedgerError
+from headrace.errors import ConfigError, DeliveryRejectedError, LedgerError
 from headrace.infra.broker.server import BrokerServer
 from headrace.producers import upkeep
 from headrace.producers.decisions import Action, Decision
@@ -203,7 +205,9 @@ async def test_the_first_of_two_goes_on_where_the_second_fails(
         async with staying(project.config, servers) as producer:
             with patch.object(Intake, "take_again", full):
                 assert (await ask(producer.url, Action.REREAD, *ids))["message"] == "no space left"
-            await until(lambda: sum(r.state == "landed" for r in rows(project)) == 2)
+            await until(
+                lambda: sorted(r.state for r in rows(project)) == ["landed", "landed", "revoked"]
+            )
     assert items(project) == once("1", "2")
 
 
@@ -212,17 +216,19 @@ async def test_whoever_hangs_up_while_it_is_revoked_leaves_it_revoked(
 ) -> None:
     monkeypatch.setattr("headrace.producers.ask_desk.HEARTBEAT_SECONDS", 0.1)
     servers = embedded_broker.bootstrap_servers
-    drop, hung_up = LandingWatch.drop, asyncio.Event()
+    dropped, hung_up = LandingWatch.dropped, asyncio.Event()
 
-    async def slow_drop(self: LandingWatch, ids: Any) -> None:
+    @asynccontextmanager
+    async def slowly(self: LandingWatch, ids: Any) -> AsyncIterator[None]:
         await hung_up.wait()  # as for a look at bronze that is under way
-        await drop(self, ids)
+        async with dropped(self, ids):
+            yield
 
     async with staying(project.config, servers) as producer:
         project.drop("x.csv", "1")
         await until(lambda: [row.state for row in rows(project)] == ["published"])
         decision = {"action": "revoke", "delivery_ids": [rows(project)[0].delivery_id]}
-        with patch.object(LandingWatch, "drop", slow_drop):
+        with patch.object(LandingWatch, "dropped", slowly):
             async with (
                 httpx.AsyncClient(timeout=10) as client,
                 client.stream(
@@ -316,6 +322,24 @@ async def test_a_retry_keeps_its_stream_where_the_ledger_is_lost(
             file.unlink()
         await land(project, servers)
     assert [(row.stream, row.state) for row in rows(project)] == [("other", "landed")]
+
+
+async def test_a_source_that_was_renamed_is_refused_until_it_is_decided_on(
+    project: ProduceProject, embedded_broker: BrokerServer
+) -> None:
+    servers = embedded_broker.bootstrap_servers
+    project.drop("x.csv", "1")
+    async with consuming(project, servers):
+        await land(project, servers)
+        project.write(CONFIG_QUICK.replace("[sources.sales]", "[sources.tills]"))
+        with pytest.raises(ConfigError, match=r"call it \[sources.sales\] again") as refused:
+            await land(project, servers)
+        assert "1 deliveries" in refused.value.message
+        project.write(CONFIG_QUICK)
+        await decide(project, servers, Action.REVOKE, rows(project)[0].delivery_id)
+        project.write(CONFIG_QUICK.replace("[sources.sales]", "[sources.tills]"))
+        await land(project, servers)
+    assert items(project) == once("1")
 
 
 # --- taken over

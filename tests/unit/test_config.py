@@ -65,6 +65,13 @@ def test_no_project_names_init(tmp_path: Path) -> None:
         ('name = "shop"', 'name = "My Shop"', ["project.name", "lower-case"]),
         ('stream = "sales"', "", ["sources.sales.stream", "missing"]),
         ("2010-12-01", "2010-13-01", ["headrace.toml", "not valid TOML", "line 4"]),
+        ('"1.5s"', "true", ["sources.sales.settle", "true"]),
+        ("[project]", '[broker]\nbootstrap_servers = "kafka"\n[project]', ["host:port", "'kafka'"]),
+        (
+            "[project]",
+            '[sources.sales.csv]\nencoding = "klingon"\n[project]',
+            ["sources.sales.csv.encoding", "'klingon'"],
+        ),
         ("[project]", "[projekt]", ["headrace.toml: projekt: unknown key", '"project"']),
     ],
 )
