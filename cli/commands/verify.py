@@ -62,9 +62,18 @@ def _expectations(ledger: Path) -> Mapping[str, Sequence[Expectation]]:
     from headrace.producers.ledger import list_deliveries, list_inherited
 
     expected: dict[str, list[Expectation]] = {}
-    for row in list_deliveries(ledger):
+    rows = list_deliveries(ledger)
+    replaced = {row.replaces: row.delivery_id for row in rows if row.state == "landed"}
+    for row in rows:
         expected.setdefault(row.stream, []).append(
-            Expectation(row.delivery_id, row.source, row.name, row.records, row.state)
+            Expectation(
+                row.delivery_id,
+                row.source,
+                row.name,
+                row.records,
+                row.state,
+                replaced.get(row.delivery_id),
+            )
         )
     for delivery_id, source, stream in list_inherited(ledger):
         expected.setdefault(stream, []).append(

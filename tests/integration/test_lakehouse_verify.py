@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -189,6 +190,13 @@ def test_a_revoked_delivery_has_no_records(small: SmallLake) -> None:
     assert found.endswith(
         "though it is revoked: run `headrace revoke 20240601T000000000002-000000000002`"
     )
+
+
+def test_a_delivery_beside_the_one_that_took_its_place_is_a_difference(small: SmallLake) -> None:
+    half = replace(expected(1, 3), replaced_by=delivery_id(2))
+    (found,) = check(small, half, WHOLE[1]).differences
+    assert f"{delivery_id(2)} has landed in its place" in found
+    assert f"headrace revoke {delivery_id(1)}" in found
 
 
 def test_records_of_other_producers_are_counted_apart(small: SmallLake) -> None:
