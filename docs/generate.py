@@ -56,8 +56,8 @@ COMMANDS_HEAD = """\
 Written from the code by `make docs`; change it there.
 
 Exit codes: 0 done (also where records were quarantined), 1 failed (also where a delivery was
-rejected; the others have landed), 2 usage or config, 3 a check did not hold, 130 Ctrl-C. With `--json`
-there is one JSON document on stdout; logs go to stderr.
+rejected; the others have landed), 2 usage or config, 3 a check did not hold, 130 Ctrl-C. With
+`--json` there is one JSON document on stdout; logs go to stderr.
 """
 
 METRICS_HEAD = """\
