@@ -12,7 +12,7 @@ import pytest
 from faults.driver import Outcome, soak
 from faults.fault_project import Combo
 
-KILLS = 12
+KILLS = 8
 
 
 @pytest.mark.timeout(600)

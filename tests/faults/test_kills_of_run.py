@@ -17,7 +17,7 @@ from support.cli_project import CliProject
 from support.retail_project import REVENUE, new_retail_project, source_files
 from support.source_ids import differences, expected_ids, table_ids
 
-KILLS = 8
+KILLS = 5
 DEADLINE_SECONDS = 240
 TARGETS = ("run", "produce", "consume", "broker")
 

@@ -89,8 +89,12 @@ async def test_a_delivery_waits_for_its_source_to_come_back(
     take_in(project.config)
     (project.inbox / "a.csv").unlink()
     without_stream_file(
-        project, CONFIG.replace("sources.sales", "sources.o").replace('"sales"', '"o"')
+        project,
+        CONFIG.replace("sources.sales", "sources.o")
+        .replace('"sales"', '"o"')
+        .replace('"inbox"', '"other"'),
     )
+    (project.root / "other").mkdir()
     summary = await produce_once(project.config, bootstrap_servers=servers)
     assert [(left.source, left.name) for left in summary.left] == [("sales", "a.csv")]
     assert "not in headrace.toml" in summary.left[0].reason

@@ -172,7 +172,7 @@ def test_no_moment_is_a_bad_one(project: CliProject, repository: Path) -> None:
     shutil.copyfile(files[0], project.root / "inbox" / files[0].name)
     for arguments, moments in (
         (["run"], LATER),
-        (["up", "--foreground", "--port", str(free_port())], LATER),
+        (["up", "--foreground", "--port", str(free_port())], SOON),
         (["broker"], SOON),
         (["verify"], SOON),
         (["build"], SOON),
@@ -183,7 +183,7 @@ def test_no_moment_is_a_bad_one(project: CliProject, repository: Path) -> None:
     shutil.copyfile(files[1], project.root / "inbox" / files[1].name)
     with own_broker(project) as address:
         for role in ("produce", "consume"):
-            for moment, number in LATER:
+            for moment, number in SOON:
                 strike(project, [role, "--bootstrap-servers", address], moment, number)
     project.call("run")
     assert project.document("verify")["ok"] is True
