@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ def decide(
     from headrace.cli.progress import pass_progress
     from headrace.cli.project import open_project
     from headrace.cli.run_report import print_report, report_document
-    from headrace.producers.decisions import Decision, check, named
+    from headrace.producers.decisions import Decision, check, named, standing_for
     from headrace.producers.ledger import list_deliveries
 
     opened = open_project(project, stop_in_order=True)
@@ -44,6 +44,11 @@ def decide(
                 " repeat `headrace revoke --erase` in an hour"
             )
     after = {row.delivery_id: row for row in list_deliveries(opened.config.paths.ledger)}
+    again = {
+        row.delivery_id: standing.delivery_id
+        for row in (after[row.delivery_id] for row in rows)
+        if row.state == "revoked" and (standing := standing_for(row, after.values())) is not None
+    }
     if as_json:
         document = report_document(report)
         document["decided"] = [
@@ -51,34 +56,19 @@ def decide(
                 "delivery_id": row.delivery_id,
                 "name": row.name,
                 "state": after[row.delivery_id].state,
-                "taken_again_as": _taken_again_as(row, after),
+                "taken_again_as": again.get(row.delivery_id),
             }
             for row in rows
         ]
         print_json(document)
     else:
         for row in rows:
-            again = _taken_again_as(row, after)
-            click.echo(
-                f"{row.name} ({row.delivery_id}): {after[row.delivery_id].state}"
-                + ("" if again is None else f"; taken again as {again}")
-            )
+            text = f"{row.name} ({row.delivery_id}): {after[row.delivery_id].state}"
+            if row.delivery_id in again:
+                text += f"; taken again as {again[row.delivery_id]}"
+            click.echo(text)
         print_report(opened, report)
     sys.exit(report.exit_code)
-
-
-def _taken_again_as(row: DeliveryRow, rows: Mapping[str, DeliveryRow]) -> str | None:
-    """The delivery that stands for a revoked one."""
-    again = [
-        other.delivery_id
-        for other in rows.values()
-        if other.delivery_id > row.delivery_id
-        and other.source == row.source
-        and row.delivery_id != other.duplicate_of
-        and other.state not in ("duplicate", "revoked")
-        and (other.replaces == row.delivery_id or other.content_hash == row.content_hash)
-    ]
-    return max(again, default=None) if rows[row.delivery_id].state == "revoked" else None
 
 
 def _erase(project: Project, rows: Sequence[DeliveryRow]) -> int:

@@ -23,6 +23,11 @@ def project_option(function: F) -> F:
     )(function)
 
 
+def deliveries_argument(function: F) -> F:
+    """`DELIVERY...`: ids of deliveries or their beginnings, at least one, passed on as `ids`."""
+    return click.argument("ids", metavar="DELIVERY...", nargs=-1, required=True)(function)
+
+
 def json_option(function: F) -> F:
     """`--json`: one JSON document on stdout."""
     return click.option(

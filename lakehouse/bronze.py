@@ -153,10 +153,10 @@ def deliveries_of(lake: Lake, stream: str, source: str) -> set[str]:
     table = open_bronze(lake, stream)
     if table is None:
         return set()
-    rows = table.query(
+    rows = table.rows(
         "SELECT DISTINCT delivery_id FROM t WHERE delivery_id IS NOT NULL"  # noqa: S608
         f" AND source = {quote_literal(source)}"
-    ).read_all()
+    )
     return set(rows["delivery_id"].to_pylist())
 
 

@@ -73,8 +73,8 @@ def revoke(lake: Lake, stream: str, topic: str, revocations: Collection[Revocati
     return deleted
 
 
-def revoked_ids(lake: Lake, stream: str) -> frozenset[str]:
-    """Every delivery of a stream that was taken out."""
+def revoked_ids(lake: Lake, stream: str | None = None) -> frozenset[str]:
+    """Every delivery of a stream (None: of all) that was taken out. Raises `LakeError`."""
     table = lake.open("control", "revoked")
     return frozenset() if table is None else frozenset(_ids_of(table, stream))
 
@@ -99,8 +99,9 @@ def erase(lake: Lake, tables: Iterable[tuple[Layer, str]]) -> int:
     return left
 
 
-def _ids_of(table: LakeTable, stream: str) -> list[str]:
-    rows = table.scan(["delivery_id"], f"stream = {quote_literal(stream)}").read_all()
+def _ids_of(table: LakeTable, stream: str | None) -> list[str]:
+    where = "" if stream is None else f" WHERE stream = {quote_literal(stream)}"
+    rows = table.rows(f"SELECT delivery_id FROM t{where}")  # noqa: S608
     return list(rows["delivery_id"].to_pylist())
 
 
@@ -170,7 +171,7 @@ def _delete(lake: Lake, stream: str, bronze: LakeTable, ids: Collection[str]) ->
 
 
 def _count(table: LakeTable, where: str) -> int:
-    rows = table.query(f"SELECT count(*) AS n FROM t WHERE {where}").read_all()  # noqa: S608
+    rows = table.rows(f"SELECT count(*) AS n FROM t WHERE {where}")  # noqa: S608
     return int(rows["n"][0].as_py())
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from headrace.config import Config
 from headrace.errors import UsageError
-from headrace.producers.decisions import Action, Decision, check, named
+from headrace.producers.decisions import Action, Decision, check, named, standing_for
 from headrace.producers.delivery import NEVER_RETRIED, DeliveryRow, DeliveryState
 from headrace.producers.intake import Intake
 from headrace.producers.ledger import Ledger
@@ -72,19 +72,15 @@ class Decider:
         return rows
 
     def _check_bytes(self, row: DeliveryRow) -> None:
-        origin = self._config.root / row.path
-        found = self._spool.hash_of(row.source, row.delivery_id)
-        if found == row.content_hash or self._spool.recover(
-            row.source, row.delivery_id, origin, row.content_hash
-        ):
-            return
-        trouble = "are not in the spool any more" if found is None else "in the spool are damaged"
-        raise UsageError(
-            f"the bytes of delivery {row.delivery_id} ({row.name}) {trouble},"
-            f" and {origin} is gone or has changed",
-            remedy="put the file back as it was, then try again; [spool] keep says how long bytes"
-            " are kept",
+        wrong = self._spool.what_is_wrong(
+            row.source, row.delivery_id, self._config.root / row.path, row.content_hash
         )
+        if wrong is not None:
+            raise UsageError(
+                f"the bytes of delivery {row.delivery_id} ({row.name}) {wrong}",
+                remedy="put the file back as it was, then try again; [spool] keep says how long"
+                " bytes are kept",
+            )
 
     def _source_of(self, row: DeliveryRow) -> str:
         """The stream that its source feeds now."""
@@ -110,7 +106,7 @@ class Decider:
         return delivery_id
 
     def _again(self, intake: Intake, action: Action, row: DeliveryRow) -> str:
-        standing = self._ledger.taken_again_as(row)
+        standing = standing_for(row, self._ledger.related(row))
         if standing is not None:  # asked for before, and killed or not done yet
             if standing.state is not DeliveryState.REJECTED:
                 return standing.delivery_id

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import Final
 
 from headrace.errors import UsageError
@@ -101,6 +102,26 @@ def named(rows: Sequence[DeliveryRow], ids: Iterable[str]) -> list[DeliveryRow]:
             row = found[0]
         chosen[row.delivery_id] = row
     return list(chosen.values())
+
+
+def standing_for(row: DeliveryRow, others: Iterable[DeliveryRow]) -> DeliveryRow | None:
+    """The delivery that replaces this one; that has its content, where this one is revoked.
+
+    None where no other that counts does. `others`: of any kind.
+    """
+    revoked = row.state is DeliveryState.REVOKED
+    standing = [
+        other
+        for other in others
+        if other.delivery_id > row.delivery_id
+        and other.source == row.source
+        and other.state not in (DeliveryState.DUPLICATE, DeliveryState.REVOKED)
+        and (
+            other.replaces == row.delivery_id
+            or (revoked and other.content_hash == row.content_hash)
+        )
+    ]
+    return max(standing, key=attrgetter("delivery_id"), default=None)
 
 
 def _not_named(wanted: str, found: Sequence[DeliveryRow]) -> UsageError:

@@ -23,7 +23,7 @@ from headrace.producers.delivery import (
     RecordCount,
 )
 from headrace.producers.files.reading import Reading, detect
-from headrace.producers.files.records import read_records
+from headrace.producers.files.records import RecordBatch, read_records
 from headrace.producers.ledger import Ledger
 from headrace.producers.publisher import Sent, publish
 from headrace.producers.record_encoder import EncodedBatch, Envelope, RecordEncoder
@@ -88,21 +88,15 @@ class Deliverer:
 
     def _payload(self, row: DeliveryRow) -> Path:
         """Its bytes, as they came: a record's number must never stand for another record."""
-        payload = self._spool.payload(row.source, row.delivery_id)
-        found = self._spool.hash_of(row.source, row.delivery_id)
-        origin = self._config.root / row.path
-        if found == row.content_hash or self._spool.recover(
-            row.source, row.delivery_id, origin, row.content_hash
-        ):
-            return payload
-        trouble = "are not in the spool"
-        if found is not None:
-            trouble = f"in the spool are damaged ({payload}: SHA-256 is {found}, not"
-            trouble += f" {row.content_hash})"
-        raise _NotNowError(
-            f"{row.name}: its bytes {trouble}, and {origin} is gone or has changed",
-            remedy="put the file back as it was, then run again",
+        wrong = self._spool.what_is_wrong(
+            row.source, row.delivery_id, self._config.root / row.path, row.content_hash
         )
+        if wrong is not None:
+            raise _NotNowError(
+                f"{row.name}: its bytes {wrong}",
+                remedy="put the file back as it was, then run again",
+            )
+        return self._spool.payload(row.source, row.delivery_id)
 
     async def _freeze(self, link: BrokerLink, row: DeliveryRow, payload: Path) -> DeliveryRow:
         """Decide how it is read and where it goes; durable before a record is sent."""
@@ -124,20 +118,27 @@ class Deliverer:
 
         return await asyncio.to_thread(make_durable)
 
+    def _records(
+        self, row: DeliveryRow, payload: Path, reading: Reading, first_number: int
+    ) -> Iterator[RecordBatch]:
+        return read_records(
+            payload,
+            reading,
+            name=row.name,
+            received_at=row.received_at,
+            first_number=first_number,
+            scratch=self._scratch(row),
+        )
+
+    def _scratch(self, row: DeliveryRow) -> Path:
+        return _scratch_of(self._config) / row.delivery_id
+
     def _read_to_its_end(self, row: DeliveryRow, payload: Path, reading: Reading) -> None:
-        scratch = _scratch_of(self._config) / row.delivery_id
         try:
-            for _ in read_records(
-                payload,
-                reading,
-                name=row.name,
-                received_at=row.received_at,
-                first_number=0,
-                scratch=scratch,
-            ):
+            for _ in self._records(row, payload, reading, 0):
                 pass
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.rmtree(self._scratch(row), ignore_errors=True)
 
     async def _publish(
         self, link: BrokerLink, row: DeliveryRow, payload: Path, batches: _Batches
@@ -154,7 +155,6 @@ class Deliverer:
                 remedy=f"add partitions to the topic until it has {partition + 1}",
             )
         sent = await self._resumed_from(link, topic, row)
-        scratch = _scratch_of(self._config) / row.delivery_id
         encoder = RecordEncoder(
             Envelope(
                 row.delivery_id, row.source, str(payload.relative_to(self._config.root).as_posix())
@@ -171,18 +171,11 @@ class Deliverer:
             self._on_acknowledged(row, now, newly)
 
         try:
-            records = read_records(
-                payload,
-                reading,
-                name=row.name,
-                received_at=row.received_at,
-                first_number=sent.next_number,
-                scratch=scratch,
-            )
+            records = self._records(row, payload, reading, sent.next_number)
             encoded = batches.watch(encoder.encode(records))
             sent = await publish(link, topic, partition, encoded, sent, on_acknowledged)
         finally:
-            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, self._scratch(row), ignore_errors=True)
         counted = RecordCount(sent.next_number, sent.unreadable)
         await asyncio.to_thread(self._published, row, counted, sent.last_offset)
 

@@ -257,19 +257,18 @@ class Intake:
         ]
         original = original_of(name, draft.content_hash, [*known, *among])
         reason = None
+        replaces, note = None, None
         if original is None:
             former = self._ledger.inherited_like(source_name, draft.content_hash)
-            original = self._ledger.revoked_like(source_name, name, draft.content_hash)
-            if former is not None:
-                original = None
-            elif original is not None:
+            if former is None:
+                original = self._ledger.revoked_like(source_name, name, draft.content_hash)
+            if original is None:
+                replaces, note = self._replaced(name, draft, known, former)
+            else:
                 reason = (
                     f"its content was revoked as delivery {original}:"
                     f" `headrace deliveries accept {original}` takes it again"
                 )
-        replaces, note = (
-            (None, None) if original else self._replaced(source_name, name, draft, known)
-        )
         received_at = self._next_time()
         identity = Identity(
             delivery_id=format_delivery_id(received_at, draft.content_hash),
@@ -284,7 +283,7 @@ class Intake:
         return Receipt(identity, original, reason, note)
 
     def _replaced(
-        self, source_name: str, name: str, draft: Draft, known: Sequence[Accepted]
+        self, name: str, draft: Draft, known: Sequence[Accepted], former: str | None
     ) -> tuple[str | None, str | None]:
         """The delivery whose place new content takes, and how that is said; mostly none."""
         grew_from = self._grew_from(name, draft, known)
@@ -293,7 +292,6 @@ class Intake:
                 f"begins with all of delivery {grew_from}, which was taken before the file had"
                 " grown, and takes its place"
             )
-        former = self._ledger.inherited_like(source_name, draft.content_hash)
         if former is not None:
             return former, (
                 f"has the content of delivery {former}, which a former ledger brought into the"

@@ -27,7 +27,7 @@ from headrace.producers.delivery import (
 )
 from headrace.producers.identity import Accepted
 from headrace.producers.ledger_file import ledger_errors, open_for_reading
-from headrace.producers.ledger_revoked import RevokedDeliveries
+from headrace.producers.ledger_revoked import REPLACED, RevokedDeliveries
 from headrace.producers.ledger_rows import (
     COLUMNS,
     from_micros,
@@ -406,8 +406,7 @@ def list_inherited(path: Path) -> list[tuple[str, str, str]]:
         return []
     with closing(connection), ledger_errors(path):
         query = (
-            "SELECT delivery_id, source, stream FROM inherited WHERE NOT EXISTS"
-            " (SELECT 1 FROM deliveries WHERE replaces = inherited.delivery_id"
-            " AND reading IS NOT NULL) ORDER BY delivery_id"
+            "SELECT delivery_id, source, stream FROM inherited"  # noqa: S608
+            f" WHERE NOT {REPLACED} ORDER BY delivery_id"
         )
         return [(row[0], row[1], row[2]) for row in connection.execute(query)]

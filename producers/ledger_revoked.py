@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 from headrace.event import HASH_DIGITS
 from headrace.producers.delivery import ACCEPTED_STATES, DeliveryRow, DeliveryState
 from headrace.producers.ledger_connection import LedgerConnection
 from headrace.producers.ledger_rows import in_states, to_micros
+
+# Of a former ledger's delivery: records of another may have been sent in its place.
+REPLACED: Final = (
+    "EXISTS (SELECT 1 FROM deliveries WHERE replaces = inherited.delivery_id"
+    " AND reading IS NOT NULL)"
+)
 
 
 class RevokedDeliveries(LedgerConnection):
@@ -36,21 +43,12 @@ class RevokedDeliveries(LedgerConnection):
                 [(to_micros(now), delivery_id) for delivery_id in delivery_ids],
             )
 
-    def taken_again_as(self, row: DeliveryRow) -> DeliveryRow | None:
-        """The delivery that replaces this one; that has its content, where this one is revoked."""
-        live = in_states((*ACCEPTED_STATES, DeliveryState.REJECTED))
-        found = self._select(
-            "source = ? AND delivery_id > ? AND (replaces = ? OR ? AND content_hash = ?)"
-            f" AND state IN {live}",
-            (
-                row.source,
-                row.delivery_id,
-                row.delivery_id,
-                row.state is DeliveryState.REVOKED,
-                row.content_hash,
-            ),
+    def related(self, row: DeliveryRow) -> list[DeliveryRow]:
+        """The deliveries of its source that have its content or replace it."""
+        return self._select(
+            "source = ? AND (replaces = ? OR content_hash = ?)",
+            (row.source, row.delivery_id, row.content_hash),
         )
-        return found[-1] if found else None
 
     def revoked_before(self, row: DeliveryRow) -> list[DeliveryRow]:
         """The revoked deliveries that have this one's content, or that it came to replace."""
@@ -116,9 +114,7 @@ class RevokedDeliveries(LedgerConnection):
     def inherited_to_take_out(self) -> list[tuple[str, str]]:
         """Former ledgers' deliveries (id and stream) that were replaced and may be in the lake."""
         rows = self._read(
-            "SELECT delivery_id, stream FROM inherited WHERE taken_out_at IS NULL AND EXISTS"
-            " (SELECT 1 FROM deliveries WHERE replaces = inherited.delivery_id"
-            " AND reading IS NOT NULL)"
+            f"SELECT delivery_id, stream FROM inherited WHERE taken_out_at IS NULL AND {REPLACED}"  # noqa: S608
         )
         return [(str(row[0]), str(row[1])) for row in rows]
 

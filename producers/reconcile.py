@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from headrace.errors import LedgerError
-from headrace.producers.delivery import NEVER_RETRIED, DeliveryState
+from headrace.producers.delivery import ACCEPTED_STATES, NEVER_RETRIED, DeliveryState
 from headrace.producers.identity import original_of
 from headrace.producers.ledger import Ledger
 from headrace.producers.spool import Entry, Spool
@@ -43,14 +43,18 @@ def reconcile(ledger: Ledger, spool: Spool) -> int:
     _catch_up(ledger, spool)
     _catch_up_revoked(ledger, spool)
     unknown = [spool.entry(*key) for key in spool.delivery_ids() if key[1] not in known]
-    settled = [e for e in unknown if e.frozen is not None or e.revoked or e.identity.replaces]
-    for entry in settled:
+    for entry in filter(_is_settled, unknown):
         _restore(ledger, entry, None)
-    for entry in (entry for entry in unknown if entry not in settled):
+    for entry in (entry for entry in unknown if not _is_settled(entry)):
         identity = entry.identity
         accepted = ledger.accepted_like(identity.source, identity.name, identity.content_hash)
         _restore(ledger, entry, original_of(identity.name, identity.content_hash, accepted))
     return len(unknown)
+
+
+def _is_settled(entry: Entry) -> bool:
+    """Whether a delivery is one of its own, whatever else has its content."""
+    return entry.frozen is not None or entry.revoked or entry.identity.replaces is not None
 
 
 def _restore(ledger: Ledger, entry: Entry, duplicate_of: str | None) -> None:
@@ -82,7 +86,7 @@ def _catch_up(ledger: Ledger, spool: Spool) -> None:
 
 def _catch_up_revoked(ledger: Ledger, spool: Spool) -> None:
     """What the spool says was revoked stays so: after a crash, or where the ledger is older."""
-    rows = ledger.deliveries([s for s in DeliveryState if s is not DeliveryState.REVOKED])
+    rows = ledger.deliveries((*ACCEPTED_STATES, DeliveryState.REJECTED))
     revoked = [row.delivery_id for row in rows if spool.is_revoked(row.source, row.delivery_id)]
     if revoked:
         ledger.revoke(revoked)

@@ -112,13 +112,9 @@ def adopt_revocations(config: Config, ledger: Ledger, spool: Spool) -> None:
     They are an older copy then, or the source was another ledger's in between. Raises `LakeError`.
     """
     lake = Lake(config.lake_uri, config.settings.lake.options)
-    for stream in config.stream_names:
-        for delivery_id in sorted(revoked_ids(lake, stream)):
-            row = ledger.find(delivery_id)
-            if row is not None and row.state not in (
-                DeliveryState.REVOKED,
-                DeliveryState.DUPLICATE,
-            ):
-                spool.revoke(row.source, delivery_id)
-                ledger.revoke([delivery_id])
-                log.warning("delivery_revoked_before", delivery_id=delivery_id, name=row.name)
+    for delivery_id in sorted(revoked_ids(lake)):
+        row = ledger.find(delivery_id)
+        if row is not None and row.state not in (DeliveryState.REVOKED, DeliveryState.DUPLICATE):
+            spool.revoke(row.source, delivery_id)
+            ledger.revoke([delivery_id])
+            log.warning("delivery_revoked_before", delivery_id=delivery_id, name=row.name)

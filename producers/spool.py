@@ -167,10 +167,7 @@ class Spool:
         where the file is not, before and after, as `origin` says, `OSError` where it cannot be
         opened.
         """
-        with spool_errors(self.root):
-            self._source_folder(source).mkdir(parents=True, exist_ok=True)
-            folder = self._source_folder(source) / f"{_INTAKE_PREFIX}{uuid.uuid4().hex}"
-            folder.mkdir()
+        folder = self._begin_draft(source)
         try:
             content_hash, size_bytes = self._copy(path, folder / "payload", origin)
         except BaseException:
@@ -180,9 +177,8 @@ class Spool:
 
     def draft_again(self, source: str, delivery_id: str, content_hash: str, size: int) -> Draft:
         """The bytes of a delivery as a draft of another: linked, as nobody ever changes them."""
+        folder = self._begin_draft(source)
         with spool_errors(self.root):
-            folder = self._source_folder(source) / f"{_INTAKE_PREFIX}{uuid.uuid4().hex}"
-            folder.mkdir()
             payload = self.payload(source, delivery_id)
             try:
                 (folder / "payload").hardlink_to(payload)
@@ -191,6 +187,12 @@ class Spool:
                 with (folder / "payload").open("rb") as copy:
                     os.fsync(copy.fileno())
         return Draft(folder, content_hash, size)
+
+    def _begin_draft(self, source: str) -> Path:
+        with spool_errors(self.root):
+            folder = self._source_folder(source) / f"{_INTAKE_PREFIX}{uuid.uuid4().hex}"
+            folder.mkdir(parents=True)
+        return folder
 
     def _copy(self, path: Path, target: Path, origin: Origin) -> tuple[str, int]:
         digest = hashlib.sha256()
@@ -287,6 +289,25 @@ class Spool:
             _sync_folder(target.parent)
         return True
 
+    def what_is_wrong(
+        self, source: str, delivery_id: str, origin: Path, content_hash: str
+    ) -> str | None:
+        """What is the matter with a delivery's bytes, to go on from "its bytes"; None: nothing.
+
+        Where they are gone or damaged they are brought back from the file `origin`, if that still
+        has them.
+        """
+        found = self.hash_of(source, delivery_id)
+        if found == content_hash or self.recover(source, delivery_id, origin, content_hash):
+            return None
+        trouble = "are not in the spool any more"
+        if found is not None:
+            payload = self.payload(source, delivery_id)
+            trouble = (
+                f"in the spool are damaged ({payload}: SHA-256 is {found}, not {content_hash})"
+            )
+        return f"{trouble}, and {origin} is gone or has changed"
+
     def counted(self, source: str, delivery_id: str, count: RecordCount) -> None:
         """Note how many records it has. Not durable: lost, it is read and counted again."""
         path = self._folder(source, delivery_id) / "count.json"
@@ -296,14 +317,11 @@ class Spool:
 
     def delivery_ids(self) -> Iterator[tuple[str, str]]:
         """Each entry's source and delivery id."""
-        if not self.root.is_dir():
-            return
         with spool_errors(self.root):
-            for source in sorted(self.root.iterdir()):
-                if source.is_dir():
-                    for entry in sorted(source.iterdir()):
-                        if not entry.name.startswith("."):
-                            yield source.name, entry.name
+            for source in self.sources():
+                for entry in sorted(self._source_folder(source).iterdir()):
+                    if not entry.name.startswith("."):
+                        yield source, entry.name
 
     def entry(self, source: str, delivery_id: str) -> Entry:
         """What the spool knows of a delivery; raises `LedgerError` where that is damaged."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli.options import json_option, project_option
+from headrace.cli.options import deliveries_argument, json_option, project_option
 
 if TYPE_CHECKING:
     from headrace.producers.delivery import DeliveryRow
@@ -42,7 +42,7 @@ def command(context: click.Context, project: Path, state: str | None, as_json: b
 
 
 @command.command(name="accept", epilog="Example: headrace deliveries accept 20261121T0645")
-@click.argument("ids", metavar="DELIVERY...", nargs=-1, required=True)
+@deliveries_argument
 @json_option
 @project_option
 def accept(project: Path, ids: tuple[str, ...], as_json: bool) -> None:
@@ -58,7 +58,7 @@ def accept(project: Path, ids: tuple[str, ...], as_json: bool) -> None:
 
 
 @command.command(name="retry", epilog="Example: headrace deliveries retry 20261121T0645")
-@click.argument("ids", metavar="DELIVERY...", nargs=-1, required=True)
+@deliveries_argument
 @json_option
 @project_option
 def retry(project: Path, ids: tuple[str, ...], as_json: bool) -> None:

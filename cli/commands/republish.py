@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from headrace.cli.options import json_option, project_option
+from headrace.cli.options import deliveries_argument, json_option, project_option
 
 
 @click.command(
     name="republish",
     epilog="Examples: headrace republish 20261121T0645; headrace republish --reread ID",
 )
-@click.argument("ids", metavar="DELIVERY...", nargs=-1, required=True)
+@deliveries_argument
 @click.option(
     "--reread",
     is_flag=True,
