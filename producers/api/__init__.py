@@ -1,0 +1,1 @@
+"""The API source: what is asked for, page by page, and how far it has been."""

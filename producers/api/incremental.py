@@ -1,0 +1,109 @@
+"""The highest value seen of a field: what the next poll asks from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import jmespath
+
+from headrace.config_pages import Incremental
+from headrace.errors import HeadraceError
+from headrace.event_time import EPOCH_FORMATS, parse_event_time
+
+_UTC: Final = ZoneInfo("UTC")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class CursorValueError(HeadraceError):
+    """A record has a value in the cursor's field that cannot be compared."""
+
+
+def highest(rule: Incremental, records: Iterable[object], so_far: str | None) -> str | None:
+    """The highest of `so_far` and the records' values of the field, as text as it stood there.
+
+    Records without a value say nothing. Raises `CursorValueError`.
+    """
+    field = jmespath.compile(rule.field)
+    best = so_far
+    for number, record in enumerate(records):
+        value = field.search(record)
+        if value is None or value == "":
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise CursorValueError(
+                f"record {number} of the page has {type(value).__name__} at {rule.field},"
+                f" expected a {rule.type}",
+                remedy="check `cursor.field` of the source",
+            )
+        text = str(value)
+        if _is_above(rule, text, best):
+            best = text
+    return best
+
+
+def asked_since(rule: Incremental, value: str | None) -> str | None:
+    """What a request says: the value less the overlap, as the API writes it; None: nothing yet.
+
+    Without an overlap it is sent as the API itself wrote it.
+    """
+    if value is None:
+        return None if rule.initial is None else str(rule.initial)
+    if not rule.overlap:
+        return value
+    if rule.type == "number":
+        number = _number(rule, value) - rule.overlap
+        return str(int(number)) if number == int(number) else str(number)
+    return written_time(_time(rule, value) - timedelta(seconds=rule.overlap), rule.format)
+
+
+def written_time(moment: datetime, format_: str) -> str:
+    """A time in UTC as a request has it; `format_` is one of `TimeFormat`."""
+    if format_ in EPOCH_FORMATS:
+        return str((moment - _EPOCH) // timedelta(microseconds=1_000_000 // EPOCH_FORMATS[format_]))
+    if format_ == "date":
+        return moment.strftime("%Y-%m-%d")
+    if format_ == "iso":
+        return moment.replace(tzinfo=None).isoformat() + "Z"
+    return moment.strftime(format_)
+
+
+def _is_above(rule: Incremental, value: str, other: str | None) -> bool:
+    """Whether it is the higher one; also where there is no other, that it can be compared."""
+    match rule.type:
+        case "time":
+            moment = _time(rule, value)
+            return other is None or moment > _time(rule, other)
+        case "number":
+            number = _number(rule, value)
+            return other is None or number > _number(rule, other)
+        case "text":
+            return other is None or value > other
+
+
+def _time(rule: Incremental, value: str) -> datetime:
+    format_ = None if rule.format in ("iso", "date") else rule.format
+    moment = parse_event_time(value, _UTC, format_)
+    if moment is None:
+        raise CursorValueError(
+            f"found {value[:80]!r} at {rule.field}, expected a time as `format` says"
+            f" ({rule.format})",
+            remedy='check `cursor` of the source: its `format`, or `type = "number"` or "text"',
+        )
+    return moment
+
+
+def _number(rule: Incremental, value: str) -> float | int:
+    try:
+        return int(value)
+    except ValueError:
+        pass
+    try:
+        return float(value)
+    except ValueError:
+        raise CursorValueError(
+            f"found {value[:80]!r} at {rule.field}, expected a number",
+            remedy='check `cursor` of the source: its `field`, or `type = "time"` or "text"',
+        ) from None

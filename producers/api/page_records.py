@@ -1,0 +1,83 @@
+"""The records of a response: how many there are, and what stands there instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import jmespath
+import orjson
+
+from headrace.errors import HeadraceError
+
+_SHOWN_NAMES: Final = 8
+
+
+class PageUnreadableError(HeadraceError):
+    """A response has no records where the source's config says they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageRecords:
+    """A response's document and the records in it. `count`: of parallel arrays, their length."""
+
+    document: object
+    records: tuple[object, ...]
+    count: int
+
+
+def page_records(body: bytes, records: str | None, parallel: str | None) -> PageRecords:
+    """Find the records of a JSON response. Raises `PageUnreadableError` with what was found."""
+    if not body.strip():
+        return PageRecords(None, (), 0)  # 204, 205: nothing there
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise PageUnreadableError(
+            f"not valid JSON: {error}; it begins with {body[:60].decode(errors='replace')!r}",
+            remedy="check `url` of the source: is this what the API answers with?",
+        ) from error
+    if parallel is not None:
+        return PageRecords(document, (), _parallel_count(document, parallel))
+    path = records or "@"
+    found = jmespath.search(path, document)
+    if isinstance(found, dict):
+        return PageRecords(document, (found,), 1)
+    if isinstance(found, list):
+        return PageRecords(document, tuple(found), len(found))
+    raise PageUnreadableError(
+        f"found {shape_of(found)} at {path} of {shape_of(document)}, expected an array of records,"
+        " or one",
+        remedy="check `records` of the source",
+    )
+
+
+def _parallel_count(document: object, path: str) -> int:
+    found = jmespath.search(path, document)
+    arrays = [v for v in found.values() if isinstance(v, list)] if isinstance(found, dict) else []
+    if not arrays:
+        raise PageUnreadableError(
+            f"found {shape_of(found)} at {path} of {shape_of(document)}, expected an object of"
+            " arrays",
+            remedy="check `parallel` of the source",
+        )
+    return max(map(len, arrays))
+
+
+def shape_of(value: object) -> str:
+    """What a JSON value is, in a few words."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true or false"
+        case str():
+            return f"the text {value[:60]!r}"
+        case list():
+            return f"an array of {len(value)}"
+        case dict():
+            names = ", ".join(list(value)[:_SHOWN_NAMES])
+            more = ", ..." if len(value) > _SHOWN_NAMES else ""
+            return f"an object with {names}{more}" if value else "an empty object"
+        case _:
+            return f"the number {value}"
