@@ -1,0 +1,246 @@
+"""One prefix of an S3 bucket: listed in pages, read in chunks, copied, deleted.
+
+boto3, as keys are any text there: obstore (object_store), which the lake's library is built on,
+was tried first, lists at a third of the cost, but fails to list a prefix at all once one key in it
+has a control character or an empty segment (`a//b`), and has no conditional copy and delete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import boto3
+import botocore.session
+from boto3.s3.transfer import TransferConfig
+from botocore import UNSIGNED
+from botocore.config import Config as ClientConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+from headrace.errors import HeadraceError
+from headrace.object_place import ObjectPlace
+from headrace.producers.files.object_errors import (
+    ObjectChangedError,
+    ObjectStoreError,
+    ObjectUnreadableError,
+    store_error,
+)
+from headrace.storage_options import StorageOptions
+
+PAGE_KEYS: Final = 1_000
+_CHUNK_BYTES: Final = 2**20
+_CONNECTIONS: Final = 16
+# A download that was cut goes on where it stood; so often without a byte in between.
+_RESUMES: Final = 3
+# S3 copies no more than this in one request.
+_COPY_BYTES: Final = 5 * 2**30
+_COPY_PART_BYTES: Final = 512 * 2**20
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as the store has it; `etag` changes with its content, quotes and all."""
+
+    key: str
+    etag: str
+    size: int
+    modified_ns: int
+
+
+class ObjectStore:
+    """The objects below a place. Its methods block; safe between threads.
+
+    All raise `ObjectStoreError` where the store gives nothing, and for one object
+    `ObjectUnreadableError`, or `ObjectChangedError` where it is not the one it was.
+    """
+
+    def __init__(self, place: ObjectPlace, options: StorageOptions, client: Any = None) -> None:
+        self.place = place
+        self._options = options
+        self._client = _client(options) if client is None else client
+        self._payer = {"RequestPayer": "requester"} if options.request_payer else {}
+
+    def pages(
+        self, after: str | None = None, *, recursive: bool = True
+    ) -> Iterator[list[StoredObject]]:
+        """Every object of the place in the order of keys, those behind the key `after` alone.
+
+        At most `PAGE_KEYS` at a time are held.
+        """
+        asked: dict[str, Any] = {"Bucket": self.place.bucket, "Prefix": self.place.prefix}
+        asked |= {"MaxKeys": PAGE_KEYS, **self._payer}
+        if after is not None:
+            asked["StartAfter"] = after
+        if not recursive:
+            asked["Delimiter"] = "/"
+        while True:
+            try:
+                page = self._client.list_objects_v2(**asked)
+            except (ClientError, BotoCoreError, OSError) as error:
+                raise self._of_listing(error) from error
+            yield [_listed(entry) for entry in page.get("Contents", ())]
+            if not page.get("IsTruncated"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
+
+    def find(self, key: str) -> StoredObject | None:
+        """The object of this key as it is now; None where there is none."""
+        try:
+            head = self._client.head_object(Bucket=self.place.bucket, Key=key, **self._payer)
+        except (ClientError, BotoCoreError, OSError) as error:
+            meant = self._meant(error, f"s3:GetObject on {key}")
+            if isinstance(meant, ObjectChangedError):
+                return None
+            raise meant from error
+        modified = _nanoseconds(head["LastModified"])
+        return StoredObject(key, head["ETag"], head["ContentLength"], modified)
+
+    def chunks(self, stored: StoredObject) -> Iterator[bytes]:
+        """Its bytes, in order; only while it is the very object that was listed.
+
+        An answer that is cut is asked for again, from where it stood.
+        """
+        position, tries = 0, 0
+        while True:
+            body = self._body(stored, position)
+            before = position
+            failure: HeadraceError | None = None
+            try:
+                for chunk in body.iter_chunks(_CHUNK_BYTES):
+                    position += len(chunk)
+                    yield chunk
+            except (BotoCoreError, OSError) as error:
+                failure = self._meant(error, f"s3:GetObject on {stored.key}")
+            finally:
+                body.close()
+            if position >= stored.size:
+                break
+            tries = 0 if position > before else tries + 1
+            if tries > _RESUMES:
+                raise failure or _not_whole(stored, position)
+        if position > stored.size:
+            raise _not_whole(stored, position)
+
+    def copy(self, stored: StoredObject, to: ObjectPlace, key: str) -> StoredObject:
+        """Copy an object that is still as it was, within the store; what it became."""
+        source = {"Bucket": self.place.bucket, "Key": stored.key}
+        only_this = {"CopySourceIfMatch": stored.etag, **self._payer}
+        try:
+            if stored.size <= _COPY_BYTES:
+                self._client.copy_object(Bucket=to.bucket, Key=key, CopySource=source, **only_this)
+            else:
+                self._client.copy(source, to.bucket, key, ExtraArgs=only_this, Config=_in_parts())
+        except (ClientError, BotoCoreError, OSError) as error:
+            raise self._meant(error, f"s3:PutObject on {key} in {to.bucket}") from error
+        copied = self.at(to).find(key)
+        if copied is None or copied.size != stored.size:
+            raise ObjectUnreadableError(f"its copy {key} in {to.bucket} is not there, or not whole")
+        return copied
+
+    def delete(self, stored: StoredObject) -> None:
+        """Delete an object that is still as it was."""
+        try:
+            self._client.delete_object(
+                Bucket=self.place.bucket, Key=stored.key, IfMatch=stored.etag, **self._payer
+            )
+        except (ClientError, BotoCoreError, OSError) as error:
+            raise self._meant(error, f"s3:DeleteObject on {stored.key}") from error
+
+    def at(self, place: ObjectPlace) -> ObjectStore:
+        """The same store, at another place."""
+        return ObjectStore(place, self._options, self._client)
+
+    def _body(self, stored: StoredObject, position: int) -> Any:
+        asked = {"Bucket": self.place.bucket, "Key": stored.key, "IfMatch": stored.etag}
+        if position:
+            asked["Range"] = f"bytes={position}-"
+        try:
+            answer = self._client.get_object(**asked, **self._payer)
+        except (ClientError, BotoCoreError, OSError) as error:
+            raise self._meant(error, f"s3:GetObject on {stored.key}") from error
+        if position and not answer.get("ContentRange", "").startswith(f"bytes {position}-"):
+            answer["Body"].close()
+            raise ObjectUnreadableError(
+                "its download was cut, and the store cannot go on in the middle of an object",
+                remedy="check the network between here and the store",
+            )
+        return answer["Body"]
+
+    def _of_listing(self, error: ClientError | BotoCoreError | OSError) -> HeadraceError:
+        meant = self._meant(error, f"s3:ListBucket on {self.place.bucket}")
+        if isinstance(meant, ObjectStoreError):
+            return meant
+        return ObjectStoreError(meant.message, remedy=meant.remedy)
+
+    def _meant(self, error: ClientError | BotoCoreError | OSError, doing: str) -> HeadraceError:
+        return store_error(
+            error, doing=doing, bucket=self.place.bucket, region=self._options.region
+        )
+
+
+def _client(options: StorageOptions) -> Any:  # boto3 has no types: it stays in this module
+    session = botocore.session.get_session()
+    # The default takes two thirds of the time a listing takes.
+    factory = session.get_component("response_parser_factory")
+    factory.set_parser_defaults(timestamp_parser=_moment)
+    addressing = "virtual" if options.virtual_hosted else "path" if options.endpoint else "auto"
+    return boto3.session.Session(botocore_session=session).client(
+        "s3",
+        region_name=options.region,
+        endpoint_url=options.endpoint,
+        aws_access_key_id=options.access_key_id,
+        aws_secret_access_key=options.secret_access_key,
+        aws_session_token=options.session_token,
+        verify=None if options.verify_certificates else False,
+        config=ClientConfig(
+            signature_version=UNSIGNED if options.skip_signature else "s3v4",
+            connect_timeout=options.connect_timeout_seconds,
+            read_timeout=options.timeout_seconds,
+            retries={"mode": "standard", "total_max_attempts": options.retries + 1},
+            max_pool_connections=_CONNECTIONS,
+            proxies=None
+            if options.proxy_url is None
+            else {"http": options.proxy_url, "https": options.proxy_url},
+            s3={"addressing_style": addressing},
+            # Others than AWS often refuse the checksums that are not asked for.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
+def _not_whole(stored: StoredObject, found_bytes: int) -> ObjectUnreadableError:
+    return ObjectUnreadableError(
+        f"the store gave {found_bytes:,} of its {stored.size:,} bytes",
+        remedy="it is tried again later",
+    )
+
+
+def _in_parts() -> TransferConfig:
+    return TransferConfig(multipart_threshold=_COPY_BYTES, multipart_chunksize=_COPY_PART_BYTES)
+
+
+def _moment(text: Any) -> datetime:
+    """A time as S3 writes it: ISO 8601 in a listing, as in an HTTP header elsewhere."""
+    if isinstance(text, int | float):
+        return datetime.fromtimestamp(text, UTC)
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        moment = parsedate_to_datetime(str(text))
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _nanoseconds(moment: datetime) -> int:
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1_000
+
+
+def _listed(entry: dict[str, Any]) -> StoredObject:
+    return StoredObject(
+        entry["Key"], entry["ETag"], entry["Size"], _nanoseconds(entry["LastModified"])
+    )
