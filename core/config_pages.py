@@ -62,9 +62,6 @@ class LinkPagination(_Pages):
 
     kind: Annotated[Literal["link"], Field(description="the `Link` header names it")]
     rel: Annotated[str, Field(description="the relation that does")] = "next"
-    hosts: Annotated[
-        tuple[str, ...], Field(description="other hosts that it may be on; none unless named")
-    ] = ()
 
 
 class NextUrlPagination(_Pages):
@@ -72,9 +69,6 @@ class NextUrlPagination(_Pages):
 
     kind: Annotated[Literal["next_url"], Field(description="the body has its URL")]
     path: Annotated[JmesPath, Field(description="JMESPath to the URL; nothing there: no more")]
-    hosts: Annotated[
-        tuple[str, ...], Field(description="other hosts that it may be on; none unless named")
-    ] = ()
 
 
 class TokenPagination(_Pages):

@@ -6,7 +6,7 @@ Pages are never built ahead. GitHub's second page, for one, is at another path t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -48,7 +48,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class Answer:
     """A response, as far as the next page depends on it.
 
     `url`: where it came from, for relative links. `records`: how many it has.
@@ -69,7 +69,9 @@ def first_position(rule: Pagination) -> Position:
             return Position()
 
 
-def next_position(rule: Pagination, at: Position, page: Page) -> Position | None:
+def next_position(
+    rule: Pagination, at: Position, page: Answer, trusted_hosts: Collection[str] = ()
+) -> Position | None:
     """Where to go on after `page`, which was at `at`; None at the end.
 
     Raises `PaginationError` where that is not to be gone to: another host, not a URL, or the same
@@ -80,10 +82,10 @@ def next_position(rule: Pagination, at: Position, page: Page) -> Position | None
             return None
         case LinkPagination():
             found = link_target(page.headers, rule.rel)
-            return None if found is None else _by_url(found, rule.hosts, at, page)
+            return None if found is None else _by_url(found, trusted_hosts, at, page)
         case NextUrlPagination():
             found = _scalar(page.document, rule.path, "a URL")
-            return None if found is None else _by_url(found, rule.hosts, at, page)
+            return None if found is None else _by_url(found, trusted_hosts, at, page)
         case TokenPagination():
             return _by_token(rule, at, page)
         case PagePagination():
@@ -119,7 +121,7 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, (parts.hostname or ""), port or _DEFAULT_PORTS.get(parts.scheme)
 
 
-def _by_url(found: str, hosts: Sequence[str], at: Position, page: Page) -> Position:
+def _by_url(found: str, trusted: Collection[str], at: Position, page: Answer) -> Position:
     url = urljoin(page.url, found.strip())
     scheme, host, port = origin_of(url)
     here = origin_of(page.url)
@@ -129,12 +131,13 @@ def _by_url(found: str, hosts: Sequence[str], at: Position, page: Page) -> Posit
             " URL",
             remedy="check `pagination` of the source",
         )
-    named = host in hosts and scheme in (here[0], "https")  # never from https to http
+    is_trusted = not {host, f"{host}:{port}"}.isdisjoint(trusted)
+    named = is_trusted and scheme in (here[0], "https")  # never from https to http
     if (scheme, host, port) != here and not named:
         raise PaginationError(
             f"page {at.number} names a next page at {scheme}://{host}, expected one at"
             f" {here[0]}://{here[1]}: credentials are not taken elsewhere",
-            remedy=f'where that is right, say so: `hosts = ["{host}"]` in `pagination`',
+            remedy=f'where that is right, say so in the source: trusted_hosts = ["{host}"]',
         )
     if url == at.url or (at.number == 1 and url == page.url):
         raise PaginationError(
@@ -144,7 +147,7 @@ def _by_url(found: str, hosts: Sequence[str], at: Position, page: Page) -> Posit
     return Position(at.number + 1, url, (), at.records_before + page.records)
 
 
-def _by_token(rule: TokenPagination, at: Position, page: Page) -> Position | None:
+def _by_token(rule: TokenPagination, at: Position, page: Answer) -> Position | None:
     if rule.more is not None and not jmespath.search(rule.more, page.document):
         return None
     if rule.path is not None:
@@ -164,7 +167,7 @@ def _by_token(rule: TokenPagination, at: Position, page: Page) -> Position | Non
     return Position(at.number + 1, None, query, at.records_before + page.records)
 
 
-def _ended(rule: PagePagination | OffsetPagination, at: Position, page: Page) -> bool:
+def _ended(rule: PagePagination | OffsetPagination, at: Position, page: Answer) -> bool:
     if page.records == 0:
         return True
     if rule.until == "short" and rule.size is not None and page.records < rule.size:
@@ -183,7 +186,7 @@ def _ended(rule: PagePagination | OffsetPagination, at: Position, page: Page) ->
     return at.records_before + page.records >= total
 
 
-def _counted(parameter: str, number: int, at: Position, page: Page) -> Position:
+def _counted(parameter: str, number: int, at: Position, page: Answer) -> Position:
     records_before = at.records_before + page.records
     return Position(at.number + 1, None, ((parameter, str(number)),), records_before)
 

@@ -19,7 +19,7 @@ from headrace.config_pages import (
     TokenPagination,
 )
 from headrace.producers.api.pagination import (
-    Page,
+    Answer,
     PaginationError,
     Position,
     first_position,
@@ -35,12 +35,12 @@ def page(
     records: int = 3,
     link: str | None = None,
     header: tuple[str, str] = ("a", "b"),
-) -> Page:
+) -> Answer:
     headers = [header] if link is None else [header, ("Link", link)]
-    return Page(HERE, headers, document, records)
+    return Answer(HERE, headers, document, records)
 
 
-def after(rule: Pagination, found: Page, at: Position | None = None) -> Position | None:
+def after(rule: Pagination, found: Answer, at: Position | None = None) -> Position | None:
     return next_position(rule, at or first_position(rule), found)
 
 
@@ -60,7 +60,7 @@ def test_the_recorded_pages_of_github_are_followed_to_their_end(shared_data: Pat
         exchange = exchanges[url.removeprefix("https://api.github.com")]
         headers = [(k, str(v)) for k, v in exchange["headers"].items()]
         counts.append(len(exchange["response"]))
-        at = next_position(rule, at, Page(url, headers, exchange["response"], counts[-1]))
+        at = next_position(rule, at, Answer(url, headers, exchange["response"], counts[-1]))
     assert counts == [3, 3, 3, 3, 1]
     assert "/repositories/1000/issues" in url
 
@@ -117,12 +117,15 @@ def test_a_next_page_elsewhere_is_refused(url: str) -> None:
 
 
 def test_another_host_is_gone_to_where_the_config_names_it_but_not_in_the_clear() -> None:
-    rule = NextUrlPagination(kind="next_url", path="next", hosts=("b.example.net",))
-    at = after(rule, page({"next": "https://b.example.net/2"}))
-    assert at is not None
-    assert at.url == "https://b.example.net/2"
-    with pytest.raises(PaginationError, match=r"b\.example\.net"):
-        after(rule, page({"next": "http://b.example.net/2"}))
+    rule = NextUrlPagination(kind="next_url", path="next")
+    trusted = ("b.example.net", "c.example.net:8443")
+    for url in ("https://b.example.net/2", "https://c.example.net:8443/2"):
+        at = next_position(rule, Position(), page({"next": url}), trusted)
+        assert at is not None
+        assert at.url == url
+    for url in ("http://b.example.net/2", "https://c.example.net/2"):
+        with pytest.raises(PaginationError, match=r"\.example\.net"):
+            next_position(rule, Position(), page({"next": url}), trusted)
 
 
 @pytest.mark.parametrize("end", [{}, {"next": None}, {"next": ""}, {"next": False}])
