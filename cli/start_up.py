@@ -164,7 +164,7 @@ def ready_lines(
     yield f"{config.name} is up: {count(len(services), 'service')}{took}"
     yield f"  page     http://127.0.0.1:{page_port}"
     yield f"  metrics  {config.paths.prometheus} (for Prometheus' file_sd_configs)"
-    folders = sorted({source.path for source in config.settings.sources.values()})
+    folders = sorted({source.path for source in config.file_sources.values()})
     if folders:
         yield f"  watched  {', '.join(folders)}"
 

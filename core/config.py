@@ -6,14 +6,12 @@ Values come, in this order of strength, from the environment (`HEADRACE_LAKE__UR
 
 from __future__ import annotations
 
-import codecs
-import re
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, Tag, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -22,42 +20,26 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from headrace.config_api import ApiSource
+from headrace.config_files import FileSource
+from headrace.config_section import BY_KIND, Section, check_name
+from headrace.config_webhook import WebhookSource
 from headrace.event import topic_name
 from headrace.paths import ProjectPaths
 from headrace.stream import Stream
 from headrace.units import Bytes, Seconds
 
 ENV_PREFIX = "HEADRACE_"
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+
+Source = Annotated[
+    Annotated[FileSource, Tag("files")]
+    | Annotated[ApiSource, Tag("api")]
+    | Annotated[WebhookSource, Tag("webhook")],
+    BY_KIND,
+]
 
 
-def check_name(value: str) -> str:
-    """Names become topics, tables and folders: lower case, digits and `_`, a letter first."""
-    if not _NAME.match(value):
-        raise ValueError(
-            "expected a name of lower-case letters, digits and _ that begins with a letter"
-        )
-    return value
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_boolean_for_a_number(cls, value: object, info: ValidationInfo) -> object:
-        """Pydantic takes true for 1: somebody's `keep = true` would be a second."""
-        field = cls.model_fields.get(info.field_name or "")
-        if isinstance(value, bool) and field is not None and not _takes_boolean(field.annotation):
-            raise ValueError(f"expected something else than {str(value).lower()}")
-        return value
-
-
-def _takes_boolean(annotation: object) -> bool:
-    return annotation is bool or any(_takes_boolean(part) for part in get_args(annotation))
-
-
-class ProjectSection(_Section):
+class ProjectSection(Section):
     """`[project]`."""
 
     name: Annotated[str, Field(description="prefix of its topics")]
@@ -68,17 +50,16 @@ class ProjectSection(_Section):
     _check_name = field_validator("name")(check_name)
 
 
-class LakeSection(_Section):
+class LakeSection(Section):
     """`[lake]`."""
 
     uri: Annotated[str, Field(description="a folder, or s3://bucket/prefix")] = "./lake"
     options: Annotated[
-        dict[str, str],
-        Field(description="storage options, as delta-rs names them"),
-    ] = {}
+        dict[str, str], Field(description="storage options, as delta-rs names them")
+    ] = Field(default_factory=dict)
 
 
-class BrokerSection(_Section):
+class BrokerSection(Section):
     """`[broker]`: left out, the embedded one is used."""
 
     bootstrap_servers: Annotated[
@@ -139,74 +120,7 @@ class BrokerSection(_Section):
         return {"max.message.bytes": str(self.max_message_bytes)}
 
 
-class CsvOptions(_Section):
-    """How the CSV files of a source are written; what is left out is found from a sample."""
-
-    delimiter: Annotated[
-        str | None, Field(min_length=1, max_length=4, description="between two fields")
-    ] = None
-    quote: Annotated[
-        str | None, Field(max_length=1, description='around a field; "": none is used')
-    ] = None
-    escape: Annotated[
-        str | None, Field(max_length=1, description="before a quote inside a quoted field")
-    ] = None
-    header: Annotated[bool | None, Field(description="whether the first line names columns")] = None
-    columns: Annotated[tuple[str, ...], Field(description="names where there is no header")] = ()
-    encoding: Annotated[str | None, Field(description="such as utf-8, utf-16 or latin-1")] = None
-
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, value: str | None) -> str | None:
-        try:
-            if value is not None:
-                codecs.lookup(value)
-        except LookupError:
-            raise ValueError(
-                f"expected the name of a text encoding that Python knows, found {value!r}"
-            ) from None
-        return value
-
-
-class FileSource(_Section):
-    """`[sources.<name>]` with `kind = "files"`: a watched folder."""
-
-    kind: Annotated[Literal["files"], Field(description="a watched folder")]
-    path: Annotated[str, Field(description="a folder, relative to the project")]
-    stream: Annotated[str, Field(description="where its records go")]
-    patterns: Annotated[
-        tuple[str, ...], Field(min_length=1, description="names of the files to take")
-    ] = (
-        "*.csv",
-        "*.tsv",
-        "*.ndjson",
-        "*.jsonl",
-        "*.json",
-    )
-    settle: Annotated[
-        Seconds,
-        Field(ge=0, description="a file unchanged for so long, or renamed into place, is complete"),
-    ] = 2.0
-    watch: Annotated[
-        Literal["auto", "events", "polling"],
-        Field(
-            description="how `up` hears of new files: by the system's events, or by looking each"
-            " second; auto: events, and polling where they stay silent (network folders)"
-        ),
-    ] = "auto"
-    every: Annotated[
-        Seconds | None,
-        Field(ge=1, description="look on this schedule (Dagster's) instead of watching"),
-    ] = None
-    format: Annotated[
-        Literal["csv", "ndjson", "json"] | None, Field(description="found from name and content")
-    ] = None
-    csv: Annotated[CsvOptions, Field(description="how its CSV files are written")] = CsvOptions()
-
-    _check_stream = field_validator("stream")(check_name)
-
-
-class ConsumeSection(_Section):
+class ConsumeSection(Section):
     """`[consume]`: a micro-batch closes on rows, bytes or age, whichever comes first."""
 
     batch_rows: Annotated[int, Field(ge=1, description="records in it")] = 100_000
@@ -217,7 +131,7 @@ class ConsumeSection(_Section):
     ] = 10.0
 
 
-class ProduceSection(_Section):
+class ProduceSection(Section):
     """`[produce]`: the role that takes deliveries in, under `up`."""
 
     scan_every: Annotated[
@@ -229,7 +143,7 @@ class ProduceSection(_Section):
     ] = None
 
 
-class OrchestrateSection(_Section):
+class OrchestrateSection(Section):
     """`[orchestrate]`: Dagster, under `up`."""
 
     linger: Annotated[
@@ -245,7 +159,7 @@ class OrchestrateSection(_Section):
     ] = 0.05
 
 
-class SpoolSection(_Section):
+class SpoolSection(Section):
     """`[spool]`: the raw zone."""
 
     keep: Annotated[Seconds, Field(ge=0, description="after a delivery has landed")] = 30 * 86_400.0
@@ -274,7 +188,7 @@ class Settings(BaseSettings):
     project: ProjectSection
     lake: LakeSection = LakeSection()
     broker: BrokerSection = BrokerSection()
-    sources: dict[str, FileSource] = {}
+    sources: dict[str, Source] = {}
     produce: ProduceSection = ProduceSection()
     consume: ConsumeSection = ConsumeSection()
     orchestrate: OrchestrateSection = OrchestrateSection()
@@ -282,16 +196,18 @@ class Settings(BaseSettings):
 
     @field_validator("sources")
     @classmethod
-    def _source_names(cls, value: dict[str, FileSource]) -> dict[str, FileSource]:
+    def _source_names(cls, value: dict[str, Source]) -> dict[str, Source]:
         for name in value:
             check_name(name)
         return value
 
     @field_validator("sources")
     @classmethod
-    def _sources_apart(cls, value: dict[str, FileSource]) -> dict[str, FileSource]:
+    def _sources_apart(cls, value: dict[str, Source]) -> dict[str, Source]:
         seen: dict[tuple[str, str, str], str] = {}
         for name, source in value.items():
+            if not isinstance(source, FileSource):
+                continue
             for pattern in source.patterns:
                 place = (str(Path(source.path)), source.stream, pattern)
                 if place in seen:
@@ -373,6 +289,12 @@ class Config(BaseModel):
         """The stream's topic."""
         return topic_name(self.name, stream)
 
-    def sources_of(self, stream: str) -> dict[str, FileSource]:
-        """The sources that feed a stream, by name."""
-        return {n: s for n, s in self.settings.sources.items() if s.stream == stream}
+    @property
+    def file_sources(self) -> dict[str, FileSource]:
+        """The sources that are watched folders, by name."""
+        sources = self.settings.sources.items()
+        return {name: source for name, source in sources if isinstance(source, FileSource)}
+
+    def file_sources_of(self, stream: str) -> dict[str, FileSource]:
+        """The watched folders that feed a stream, by name."""
+        return {n: s for n, s in self.file_sources.items() if s.stream == stream}

@@ -8,12 +8,14 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
 
-from headrace.config import ENV_PREFIX, Config, Settings, check_name
+from headrace.config import ENV_PREFIX, Config, Settings
+from headrace.config_section import check_name
 from headrace.errors import ConfigError, UsageError
 from headrace.paths import ProjectPaths
 from headrace.stream import Stream
@@ -52,7 +54,9 @@ def load_config(root: Path) -> Config:
 
 def _check_lake(config: Config) -> None:
     lake = Path(config.lake_uri)
-    for name, source in config.settings.sources.items():
+    for name, source in config.file_sources.items():
+        if "://" in source.path:
+            continue
         folder = (config.root / source.path).resolve()
         if "://" not in config.lake_uri and lake.is_relative_to(folder):
             raise ConfigError(
@@ -172,14 +176,24 @@ def _explain(
     error: ValidationError, where: str, model: type[BaseModel], table: Mapping[str, Any]
 ) -> Iterator[str]:
     for detail in error.errors(include_url=False):
-        location = detail["loc"]
+        location = _without_kinds(table, detail["loc"])
         key = ".".join(str(part) for part in location) or "(file)"
         origin = (
             where if _present(table, location) or detail["type"] == "missing" else "environment"
         )
         if detail["type"] == "extra_forbidden":
-            hint = _nearest(str(location[-1]), _keys_at(model, location[:-1]))
+            hint = _nearest(str(location[-1]), _keys_at(model, detail["loc"][:-1]))
             yield f"{origin}: {key}: unknown key{hint}"
+        elif detail["type"] == "union_tag_not_found":
+            yield f"{where}: {key}.kind: missing, and it has no default"
+        elif detail["type"] == "union_tag_invalid":
+            context = detail.get("ctx", {})
+            expected = [tag.strip("' ") for tag in context.get("expected_tags", "").split(",")]
+            found = context.get("tag", "")
+            yield (
+                f"{origin}: {key}.kind: expected one of: {', '.join(expected)} (found {found!r})"
+                f"{_nearest(found, expected)}"
+            )
         elif detail["type"] == "missing":
             yield f"{where}: {key}: missing, and it has no default"
         else:
@@ -192,6 +206,22 @@ def _explain(
                     found, [o.strip("' ") for o in options.replace(" or ", ",").split(",")]
                 )
             yield f"{origin}: {key}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _without_kinds(table: Any, location: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Where in the file an error is: without the steps pydantic takes into a kind of table."""
+    kept: list[str | int] = []
+    for part in location:
+        if isinstance(table, dict) and part not in table and table.get("kind") == part:
+            continue
+        kept.append(part)
+        if isinstance(table, dict):
+            table = table.get(part)
+        elif isinstance(table, list) and isinstance(part, int) and part < len(table):
+            table = table[part]
+        else:
+            table = None
+    return tuple(kept)
 
 
 def _present(table: Any, location: tuple[str | int, ...]) -> bool:
@@ -207,10 +237,17 @@ def _present(table: Any, location: tuple[str | int, ...]) -> bool:
 
 
 def _keys_at(annotation: Any, path: tuple[str | int, ...]) -> list[str]:
-    """The keys that are valid in the table at `path` below a model; empty where any is."""
+    """The keys that are valid in the table at `path` below a model; empty where any is.
+
+    `path` is pydantic's: into a union it goes by the kind.
+    """
     for key in path:
+        while get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
         if get_origin(annotation) is dict:
             annotation = get_args(annotation)[1]
+        elif get_origin(annotation) in (Union, UnionType):
+            annotation = _of_kind(annotation, str(key))
         elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
             field = annotation.model_fields.get(str(key))
             if field is None:
@@ -221,6 +258,15 @@ def _keys_at(annotation: Any, path: tuple[str | int, ...]) -> list[str]:
     if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return []
     return [field.alias or name for name, field in annotation.model_fields.items()]
+
+
+def _of_kind(union: Any, kind: str) -> Any:
+    for option in get_args(union):
+        member = get_args(option)[0] if get_origin(option) is Annotated else option
+        field = member.model_fields.get("kind") if hasattr(member, "model_fields") else None
+        if field is not None and kind in get_args(field.annotation):
+            return member
+    return None
 
 
 def _nearest(word: str, valid: list[str]) -> str:

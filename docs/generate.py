@@ -151,7 +151,7 @@ def type_text(annotation: Any) -> str:
         return f"list of {type_text(arguments[0])}s"
     if origin is dict:
         return f"table of {type_text(arguments[1])}s"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if nested(annotation):
         return "table"
     return type_text(next(part for part in arguments if part is not type(None)))
 
@@ -178,8 +178,10 @@ def duration(seconds: float) -> str:
 def default_text(field: FieldInfo) -> str:
     """What holds where the key is left out."""
     value = field.default
-    if value is PydanticUndefined:
+    if field.is_required():
         return "required"
+    if value is PydanticUndefined:  # an empty table, made for each
+        return ""
     if value in (None, (), {}, "") or isinstance(value, BaseModel):
         return ""
     return f"`{duration(value) if unit_of(field) == 'duration' else toml(value)}`"
@@ -198,12 +200,19 @@ def meaning(field: FieldInfo) -> str:
     return "; ".join(filter(None, [field.description or "", ", ".join(limits)]))
 
 
-def nested(annotation: Any) -> type[BaseModel] | None:
-    """The model of a field that is a table or a table of tables."""
-    for part in (annotation, *get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return None
+def nested(annotation: Any) -> list[type[BaseModel]]:
+    """The models of a field that is a table or a table of tables: several where kinds differ."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in nested(part)]
+
+
+def title_of(path: str, model: type[BaseModel], *, one_of_several: bool) -> str:
+    """A table's heading: its path, and its kind where there are others."""
+    field = model.model_fields.get("kind")
+    if not one_of_several or field is None:
+        return f"`[{path}]`"
+    return f"`[{path}]`: `kind = {toml(get_args(field.annotation)[0])}`"
 
 
 def first_line(model: type[BaseModel]) -> str:
@@ -223,25 +232,29 @@ def section(title: str, model: type[BaseModel], path: str) -> Iterator[str]:
     below = []
     for name, field in model.model_fields.items():
         key = field.alias or name
-        inner = nested(field.annotation)
-        if inner is not None and inner is not EventTimeRule and inner is not Column:
-            is_table_of = get_origin(field.annotation) is dict
-            below.append((f"{path}{key}{'.<name>' if is_table_of else ''}", inner))
+        models = [m for m in nested(field.annotation) if m not in (EventTimeRule, Column)]
+        is_table_of = get_origin(field.annotation) is dict
+        inner_path = f"{path}{key}{'.<name>' if is_table_of else ''}"
+        below += [(inner_path, inner, len(models) > 1) for inner in models]
         kind = unit_of(field) or type_text(field.annotation)
         yield f"| `{key}` | {kind} | {default_text(field)} | {meaning(field)} |"
-    for inner_path, inner in below:
-        yield from section(f"`[{inner_path}]`", inner, f"{inner_path}.")
+    for inner_path, inner, several in below:
+        yield from section(
+            title_of(inner_path, inner, one_of_several=several), inner, f"{inner_path}."
+        )
 
 
 def config_reference() -> str:
     """The text of `config.md`."""
     lines = [CONFIG_HEAD, "# `headrace.toml`"]
     for name, field in Settings.model_fields.items():
-        model = nested(field.annotation)
-        if model is None:
+        models = nested(field.annotation)
+        if not models:
             raise TypeError(f"{name} of headrace.toml is not a table")
         path = f"{name}.<name>" if get_origin(field.annotation) is dict else name
-        lines.extend(section(f"`[{path}]`", model, f"{path}."))
+        for model in models:
+            title = title_of(path, model, one_of_several=len(models) > 1)
+            lines.extend(section(title, model, f"{path}."))
     lines.append("\n# `streams/<stream>.toml`")
     lines.extend(section("The stream", Stream, ""))
     lines.append(

@@ -18,7 +18,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
-from headrace.config import check_name
+from headrace.config_section import check_name
 from headrace.errors import ContractError
 from headrace.lakehouse.contract import nearest
 from headrace.lakehouse.table_refs import SqlReads, TableRef, UnreadableSqlError, read_sql

@@ -12,7 +12,7 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from headrace.config import check_name
+from headrace.config_section import check_name
 from headrace.errors import ContractError, LakeError, UsageError
 from headrace.lakehouse.bronze import BRONZE_SCHEMA
 from headrace.lakehouse.contract import Contract, nearest

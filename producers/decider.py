@@ -10,9 +10,9 @@ from headrace.config import Config
 from headrace.errors import UsageError
 from headrace.producers.decisions import Action, Decision, check, named, standing_for
 from headrace.producers.delivery import NEVER_RETRIED, DeliveryRow, DeliveryState
-from headrace.producers.intake import Intake
 from headrace.producers.ledger import Ledger
 from headrace.producers.pipeline import Pipeline
+from headrace.producers.receiving import Receiving
 from headrace.producers.retries import Retries
 from headrace.producers.revoker import Revoker
 from headrace.producers.spool import Spool
@@ -27,6 +27,7 @@ class Decider:
         config: Config,
         ledger: Ledger,
         spool: Spool,
+        receiving: Receiving,
         taking: Taking,
         pipeline: Pipeline,
         revoker: Revoker,
@@ -35,6 +36,7 @@ class Decider:
         self._config = config
         self._ledger = ledger
         self._spool = spool
+        self._receiving = receiving
         self._taking = taking
         self._pipeline = pipeline
         self._revoker = revoker
@@ -73,7 +75,7 @@ class Decider:
 
     def _check_bytes(self, row: DeliveryRow) -> None:
         wrong = self._spool.what_is_wrong(
-            row.source, row.delivery_id, self._config.root / row.path, row.content_hash
+            row.source, row.delivery_id, row.origin_in(self._config.root), row.content_hash
         )
         if wrong is not None:
             raise UsageError(
@@ -100,24 +102,24 @@ class Decider:
 
     async def _taken_again(self, action: Action, row: DeliveryRow) -> str:
         """Have its bytes read again; the delivery that comes of it is on its way."""
-        async with self._taking.taken_again(row.source) as intake:
-            delivery_id = await asyncio.to_thread(self._again, intake, action, row)
+        async with self._taking.paused(row.source):
+            delivery_id = await asyncio.to_thread(self._again, action, row)
         self._pipeline.add(delivery_id)  # whatever becomes of the others
         return delivery_id
 
-    def _again(self, intake: Intake, action: Action, row: DeliveryRow) -> str:
+    def _again(self, action: Action, row: DeliveryRow) -> str:
         standing = standing_for(row, self._ledger.related(row))
         if standing is not None:  # asked for before, and killed or not done yet
             if standing.state is not DeliveryState.REJECTED:
                 return standing.delivery_id
-            return self._again(intake, Action.RETRY, standing)
+            return self._again(Action.RETRY, standing)
         stream = self._source_of(row)
         halfway = row.config_fingerprint == NEVER_RETRIED
         if action is Action.RETRY and not halfway:
             self._retries.retry(row, stream, "it was asked for")
             return row.delivery_id
         # What is in the lake of the one before it goes when this one is about to be published.
-        return intake.take_again(row, stream).identity.delivery_id
+        return self._receiving.take_again(row, stream).identity.delivery_id
 
     def _expire(self, rows: Sequence[DeliveryRow]) -> None:
         """Remove their bytes, also where they lie under the ids of what came before them."""

@@ -15,6 +15,7 @@ from headrace.config import Config
 from headrace.errors import BrokerError, DeliveryRejectedError, LedgerError
 from headrace.event import format_event_id
 from headrace.producers.broker_link import BrokerLink
+from headrace.producers.deciding_reading import decide_reading
 from headrace.producers.delivery import (
     NEVER_RETRIED,
     DeliveryRow,
@@ -22,7 +23,7 @@ from headrace.producers.delivery import (
     FrozenReading,
     RecordCount,
 )
-from headrace.producers.files.reading import Reading, detect
+from headrace.producers.files.reading import Reading
 from headrace.producers.files.records import RecordBatch, read_records
 from headrace.producers.ledger import Ledger
 from headrace.producers.publisher import Sent, publish
@@ -89,7 +90,7 @@ class Deliverer:
     def _payload(self, row: DeliveryRow) -> Path:
         """Its bytes, as they came: a record's number must never stand for another record."""
         wrong = self._spool.what_is_wrong(
-            row.source, row.delivery_id, self._config.root / row.path, row.content_hash
+            row.source, row.delivery_id, row.origin_in(self._config.root), row.content_hash
         )
         if wrong is not None:
             raise _NotNowError(
@@ -102,7 +103,7 @@ class Deliverer:
         """Decide how it is read and where it goes; durable before a record is sent."""
         source = self._config.settings.sources[row.source]
         stream = self._config.stream(row.stream)
-        reading = await asyncio.to_thread(detect, payload, row.name, source, stream)
+        reading = await asyncio.to_thread(decide_reading, payload, row, source, stream)
         partitions = await link.partition_count(self._config.topic(row.stream))
         frozen = FrozenReading(reading.to_json(), next(self._turn) % partitions, row.stream)
         if row.replaces is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 
@@ -27,6 +28,17 @@ class DeliveryState(StrEnum):
     """Taken back out by the user."""
 
 
+class IdentityBy(StrEnum):
+    """What tells a delivery from those its source brought before."""
+
+    CONTENT = "content"
+    """Its content, under whatever name; under its own only the latest counts."""
+    NAME_AND_CONTENT = "name+content"
+    """Its content, compared with the latest of its own name alone."""
+    NAME = "name"
+    """Its name: the sender's id of it. What is in it does not matter."""
+
+
 ACCEPTED_STATES: Final = (
     DeliveryState.RECEIVED,
     DeliveryState.PUBLISHING,
@@ -46,7 +58,10 @@ OUTSTANDING_STATES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A file as it stood when it was taken: unchanged, it is not looked at again."""
+    """A file as it stood when it was taken: unchanged, it is not looked at again.
+
+    `path`: relative to the project, or an address; empty where it did not come as a file.
+    """
 
     path: str
     inode: int
@@ -55,12 +70,39 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a source has been read, as whoever reads it writes that down under a `key`.
+
+    It moves in the transaction that records a delivery, and lies in the spool with that as well.
+    """
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """The HTTP request a delivery came by, or that it is the answer to; without secrets.
+
+    `status`: of an answer; None for a request made to us.
+    """
+
+    method: str
+    url: str
+    status: int | None
+    headers: tuple[tuple[str, str], ...]
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """What a delivery is, from its receipt on; lies beside its bytes in the spool.
 
     `replaces`: the delivery that has to be out of the lake before the first record of this one is
     sent: the same bytes read in another way, or the beginning of the same file. `again_of`: the
-    first delivery of these bytes, where they are taken again: it came when that one did.
+    first delivery of these bytes, where they are taken again: it came when that one did. `member`:
+    it was taken out of the archive that `origin` is. `cursors`: how far its source was read with
+    it. `own_size`: of its bytes, where `origin` does not say that.
     """
 
     delivery_id: str
@@ -72,6 +114,15 @@ class Identity:
     origin: Origin
     replaces: str | None = None
     again_of: str | None = None
+    identity_by: IdentityBy = IdentityBy.CONTENT
+    member: bool = False
+    cursors: tuple[Cursor, ...] = ()
+    own_size: int | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Of its bytes in the spool."""
+        return self.origin.size_bytes if self.own_size is None else self.own_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +165,7 @@ class DeliveryRow:
     `reason`: why it is rejected, or why a frozen one could not be published when last tried.
     `bronze_id`, `bronze_version`: the bronze table it landed in, and a version that holds it.
     `config_fingerprint`: of the config a rejected delivery was read with.
-    `replaces`, `again_of`: as in its identity.
+    `replaces`, `again_of`, `identity_by`, `member`: as in its identity.
     `taken_out_at`: since when the lake holds nothing of a revoked delivery; None: not yet.
     """
 
@@ -143,6 +194,14 @@ class DeliveryRow:
     replaces: str | None
     again_of: str | None
     taken_out_at: datetime | None
+    identity_by: IdentityBy
+    member: bool
+
+    def origin_in(self, root: Path) -> Path | None:
+        """The file of the project at `root` that its bytes are of; None where there is none."""
+        if self.member or not self.path or "://" in self.path:
+            return None
+        return root / self.path
 
     @property
     def frozen(self) -> FrozenReading | None:

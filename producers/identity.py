@@ -1,13 +1,17 @@
-"""Whether a delivery is new: content decides, compared with what its source brought before.
+"""Whether a delivery is new, compared with what its source brought before.
 
-Content that was accepted under another name is a duplicate, always. Under its own name only the
-latest counts: A, B, A under one name are three deliveries, A, A is one and a duplicate.
+By content, unless told otherwise: content that was accepted under another name is a duplicate,
+always. Under its own name only the latest counts: A, B, A under one name are three deliveries,
+A, A is one and a duplicate. By name and content, other names do not matter. By name, content does
+not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from headrace.producers.delivery import IdentityBy
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -28,7 +32,12 @@ class Accepted:
         return self.again_of or self.delivery_id
 
 
-def original_of(name: str, content_hash: str, accepted: Iterable[Accepted]) -> str | None:
+def original_of(
+    name: str,
+    content_hash: str,
+    accepted: Iterable[Accepted],
+    by: IdentityBy = IdentityBy.CONTENT,
+) -> str | None:
     """The id of the delivery that this one repeats; None where it is to be accepted.
 
     `accepted`: the source's accepted deliveries, in any order; only those with this name or this
@@ -44,6 +53,10 @@ def original_of(name: str, content_hash: str, accepted: Iterable[Accepted]) -> s
             first_elsewhere is None or delivery.delivery_id < first_elsewhere.delivery_id
         ):
             first_elsewhere = delivery
-    if latest_here is not None and latest_here.content_hash == content_hash:
+    if latest_here is not None and (
+        by is IdentityBy.NAME or latest_here.content_hash == content_hash
+    ):
         return latest_here.delivery_id
-    return None if first_elsewhere is None else first_elsewhere.delivery_id
+    if by is not IdentityBy.CONTENT or first_elsewhere is None:
+        return None
+    return first_elsewhere.delivery_id

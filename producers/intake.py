@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from headrace.config import FileSource
+from headrace.config import Source
+from headrace.config_files import FileSource
 from headrace.errors import ConfigError
-from headrace.event import format_delivery_id
-from headrace.producers.delivery import (
-    DeliveryRow,
-    DeliveryState,
-    Identity,
-    Origin,
-)
+from headrace.producers.delivery import DeliveryRow, DeliveryState, IdentityBy, Origin
 from headrace.producers.files.scan import FileStat, is_settled, survey, survey_names
-from headrace.producers.identity import Accepted, original_of
 from headrace.producers.ledger import Ledger, Receipt
+from headrace.producers.receiving import Arrived, Receiving
 from headrace.producers.spool import Draft, FileChangedError, Spool
 
 log = structlog.get_logger("produce")
@@ -34,8 +26,6 @@ log = structlog.get_logger("produce")
 # publishing begins while the rest is still being copied.
 _COPIES_AT_ONCE: Final = 4
 CHUNK_FILES: Final = 32
-
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class FolderAbsentError(ConfigError):
@@ -72,15 +62,11 @@ class Taken:
 class Intake:
     """Takes files in for one ledger. Its methods block; one at a time for each source."""
 
-    def __init__(
-        self, root: Path, ledger: Ledger, spool: Spool, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, root: Path, ledger: Ledger, spool: Spool, receiving: Receiving) -> None:
         self._root = root
         self._ledger = ledger
         self._spool = spool
-        self._now = now
-        self._latest = ledger.last_received_at()
-        self._time_lock = threading.Lock()
+        self._receiving = receiving
 
     def look(
         self,
@@ -141,84 +127,32 @@ class Intake:
         """Copy files into the spool and write them down; all durable when this returns."""
         with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
             drafts = list(pool.map(lambda stat: self._draft(source_name, source, stat), files))
-            receipts: list[Receipt] = []
-            placing = []
-            for stat, draft in zip(files, drafts, strict=True):
-                if isinstance(draft, Draft):
-                    receipt = self._judge(source_name, source, stat, draft, receipts)
-                    receipts.append(receipt)
-                    if receipt.duplicate_of is None:
-                        placing.append(pool.submit(self._spool.place, draft, receipt.identity))
-                    else:
-                        self._spool.discard(draft)
-            for placed in placing:
-                placed.result()
-        if placing:
-            self._spool.sync_source(source_name)
-        self._ledger.record(receipts)
-        for receipt in receipts:
-            log.info(
-                "delivery_received" if receipt.duplicate_of is None else "delivery_is_a_duplicate",
-                delivery_id=receipt.identity.delivery_id,
-                source=source_name,
-                name=receipt.identity.name,
-                size_bytes=receipt.identity.origin.size_bytes,
-                **({} if receipt.duplicate_of is None else {"original": receipt.duplicate_of}),
+        arrived = [
+            Arrived(
+                name=_text(stat.name),
+                origin=self._origin(source, stat),
+                draft=draft,
+                identity_by=IdentityBy(source.identity),
             )
-            if receipt.note is not None:
-                log.warning(
-                    "delivery_replaces_another",
-                    delivery_id=receipt.identity.delivery_id,
-                    source=source_name,
-                    name=receipt.identity.name,
-                    reason=receipt.note,
-                )
+            for stat, draft in zip(files, drafts, strict=True)
+            if isinstance(draft, Draft)
+        ]
+        receipts = self._receiving.receive(source_name, source.stream, arrived)
         outcomes = list(zip(files, drafts, strict=True))
         return Taken(
-            tuple(receipts),
+            receipts,
             tuple(stat for stat, draft in outcomes if isinstance(draft, FileChangedError)),
             tuple((stat, str(draft)) for stat, draft in outcomes if isinstance(draft, OSError)),
         )
 
-    def take_again(self, row: DeliveryRow, stream: str) -> Receipt:
-        """The bytes of a delivery as a new one in its place; durable when this returns.
-
-        They have to be in the spool.
-        """
-        received_at = self._next_time()
-        identity = Identity(
-            delivery_id=format_delivery_id(received_at, row.content_hash),
-            source=row.source,
-            stream=stream,
-            name=row.name,
-            content_hash=row.content_hash,
-            received_at=received_at,
-            origin=self._spool.entry(row.source, row.delivery_id).identity.origin,
-            replaces=row.delivery_id,
-            again_of=row.arrival,
-        )
-        draft = self._spool.draft_again(
-            row.source, row.delivery_id, row.content_hash, row.size_bytes
-        )
-        self._spool.place(draft, identity)
-        self._spool.sync_source(row.source)
-        receipt = Receipt(identity)
-        self._ledger.record([receipt])
-        log.info(
-            "delivery_taken_again",
-            delivery_id=identity.delivery_id,
-            source=row.source,
-            name=row.name,
-            of=row.delivery_id,
-        )
-        return receipt
-
-    def refuse_a_renamed_source(self, sources: Mapping[str, FileSource]) -> None:
+    def refuse_a_renamed_source(self, sources: Mapping[str, Source]) -> None:
         """Raise `ConfigError` where a new source has the folder of one that is configured no more.
 
         Files are known by the name of their source: under another all of them would come in again.
         """
         for name, source in sources.items():
+            if not isinstance(source, FileSource) or "://" in source.path:
+                continue
             if self._ledger.has_brought(name):
                 continue
             prefix = self._prefix(self._root / source.path)
@@ -239,84 +173,6 @@ class Intake:
             return self._spool.draft(source_name, stat.path, self._origin(source, stat))
         except (FileChangedError, OSError) as error:
             return error
-
-    def _judge(
-        self,
-        source_name: str,
-        source: FileSource,
-        stat: FileStat,
-        draft: Draft,
-        before: Sequence[Receipt],
-    ) -> Receipt:
-        name = _text(stat.name)
-        known = self._ledger.accepted_like(source_name, name, draft.content_hash)
-        among = [
-            Accepted(r.identity.delivery_id, r.identity.name, r.identity.content_hash)
-            for r in before
-            if r.duplicate_of is None
-        ]
-        original = original_of(name, draft.content_hash, [*known, *among])
-        reason = None
-        replaces, note = None, None
-        if original is None:
-            former = self._ledger.inherited_like(source_name, draft.content_hash)
-            if former is None:
-                original = self._ledger.revoked_like(source_name, name, draft.content_hash)
-            if original is None:
-                replaces, note = self._replaced(name, draft, known, former)
-            else:
-                reason = (
-                    f"its content was revoked as delivery {original}:"
-                    f" `headrace deliveries accept {original}` takes it again"
-                )
-        received_at = self._next_time()
-        identity = Identity(
-            delivery_id=format_delivery_id(received_at, draft.content_hash),
-            source=source_name,
-            stream=source.stream,
-            name=name,
-            content_hash=draft.content_hash,
-            received_at=received_at,
-            origin=self._origin(source, stat),
-            replaces=replaces,
-        )
-        return Receipt(identity, original, reason, note)
-
-    def _replaced(
-        self, name: str, draft: Draft, known: Sequence[Accepted], former: str | None
-    ) -> tuple[str | None, str | None]:
-        """The delivery whose place new content takes, and how that is said; mostly none."""
-        grew_from = self._grew_from(name, draft, known)
-        if grew_from is not None:
-            return grew_from, (
-                f"begins with all of delivery {grew_from}, which was taken before the file had"
-                " grown, and takes its place"
-            )
-        if former is not None:
-            return former, (
-                f"has the content of delivery {former}, which a former ledger brought into the"
-                " lake, and takes its place"
-            )
-        return None, None
-
-    def _grew_from(self, name: str, draft: Draft, accepted: Sequence[Accepted]) -> str | None:
-        """The latest delivery of this name, where the content is that one's with more behind it."""
-        here = [a for a in accepted if a.name == name]
-        if not here:
-            return None
-        row = self._ledger.delivery(max(here, key=attrgetter("arrival")).delivery_id)
-        if not 0 < row.size_bytes < draft.size_bytes:
-            return None
-        return row.delivery_id if draft.begins_with(row.size_bytes, row.content_hash) else None
-
-    def _next_time(self) -> datetime:
-        """Strictly later than every delivery before, also where the clock was set back."""
-        with self._time_lock:
-            now = self._now()
-            if self._latest is not None and now <= self._latest:
-                now = self._latest + _MICROSECOND
-            self._latest = now
-            return now
 
     def _origin(self, source: FileSource, stat: FileStat) -> Origin:
         path = self._prefix(self._root / source.path) + _text(stat.name)

@@ -7,6 +7,7 @@ drops, and never skips one.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from headrace.producers.delivery import (
     ACCEPTED_STATES,
     NEVER_RETRIED,
     BronzeVersion,
+    Cursor,
     DeliveryRow,
     DeliveryState,
     FrozenReading,
@@ -33,6 +35,8 @@ from headrace.producers.ledger_rows import (
     from_micros,
     in_states,
     insert,
+    move_cursors,
+    remember_file,
     row_of,
     to_micros,
 )
@@ -42,14 +46,21 @@ from headrace.producers.ledger_rows import (
 class Receipt:
     """A delivery on its way into the ledger; `duplicate_of` names the one that it repeats.
 
-    `reason`: why it is one, where its content alone does not say so. `note`: what a person should
-    know of one that goes on.
+    `reason`: why it is one, where its content alone does not say so; or why it is rejected, with
+    the config of the fingerprint `rejected_with`. `note`: what a person should know of one that
+    goes on.
     """
 
     identity: Identity
     duplicate_of: str | None = None
     reason: str | None = None
     note: str | None = None
+    rejected_with: str | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is to be published."""
+        return self.duplicate_of is None and self.rejected_with is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +178,18 @@ class Ledger(RevokedDeliveries):
             )
         )
 
-    def record(self, receipts: Sequence[Receipt]) -> None:
-        """Write down what arrived, as `received` or `duplicate`, and the files it was seen as."""
+    def record(
+        self,
+        receipts: Sequence[Receipt],
+        *,
+        cursors: tuple[str, Sequence[Cursor]] = ("", ()),
+        seen: tuple[str, Origin, str] | None = None,
+    ) -> None:
+        """Write down what arrived: `received`, `duplicate` or `rejected`, and its cursors.
+
+        With the files it was seen as; `seen` (source, file, delivery id) is an archive's, all of
+        whose members are there. `cursors` (source, cursors) are of none of these deliveries.
+        """
         with self._transaction() as connection:
             for receipt in receipts:
                 insert(
@@ -176,7 +197,35 @@ class Ledger(RevokedDeliveries):
                     receipt.identity,
                     duplicate_of=receipt.duplicate_of,
                     reason=receipt.reason,
+                    rejected_with=receipt.rejected_with,
                 )
+            if seen is not None:
+                remember_file(connection, *seen)
+            _set_cursors(connection, *cursors)
+
+    def cursors(self, source: str) -> dict[str, str]:
+        """How far a source is read, by key."""
+        return dict(self._read("SELECT key, value FROM cursors WHERE source = ?", (source,)))
+
+    def cursor(self, source: str, key: str) -> str | None:
+        """How far a source is read, of one key."""
+        rows = self._read("SELECT value FROM cursors WHERE source = ? AND key = ?", (source, key))
+        return str(rows[0][0]) if rows else None
+
+    def set_cursors(self, source: str, cursors: Sequence[Cursor]) -> None:
+        """Note how far a source is read where no delivery came with it.
+
+        The spool does not know of it: should the ledger be lost, so is this.
+        """
+        with self._transaction() as connection:
+            _set_cursors(connection, source, cursors)
+
+    def drop_cursors(self, source: str, keys: Iterable[str]) -> None:
+        """Forget what these said."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "DELETE FROM cursors WHERE source = ? AND key = ?", [(source, key) for key in keys]
+            )
 
     def restore(
         self,
@@ -410,3 +459,10 @@ def list_inherited(path: Path) -> list[tuple[str, str, str]]:
             f" WHERE NOT {REPLACED} ORDER BY delivery_id"
         )
         return [(row[0], row[1], row[2]) for row in connection.execute(query)]
+
+
+def _set_cursors(connection: sqlite3.Connection, source: str, cursors: Sequence[Cursor]) -> None:
+    """Cursors that no delivery came with: as new as the latest one."""
+    if cursors:
+        ((latest,),) = connection.execute("SELECT max(delivery_id) FROM deliveries").fetchall()
+        move_cursors(connection, source, cursors, latest or "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -59,7 +59,9 @@ class LedgerConnection:
         query = f"SELECT {COLUMNS} FROM deliveries WHERE {where} ORDER BY delivery_id"  # noqa: S608
         return [row_of(row) for row in self._read(query, values)]
 
-    def _read(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def _read(
+        self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
         with self._lock, ledger_errors(self.path):
             return self._connection.execute(query, values).fetchall()
 

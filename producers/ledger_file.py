@@ -11,7 +11,7 @@ from typing import Final
 
 from headrace.errors import LedgerError
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 
 _BUSY_TIMEOUT_SECONDS: Final = 10.0
 
@@ -49,6 +49,8 @@ CREATE TABLE deliveries (
     replaces TEXT,
     again_of TEXT,
     taken_out_at INTEGER,
+    identity_by TEXT NOT NULL,
+    member INTEGER NOT NULL,
     expired_at INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX deliveries_by_content ON deliveries (source, content_hash);
@@ -63,6 +65,14 @@ CREATE TABLE seen_files (
     mtime_ns INTEGER NOT NULL,
     delivery_id TEXT NOT NULL,
     PRIMARY KEY (source, path)
+) WITHOUT ROWID;
+
+CREATE TABLE cursors (
+    source TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    delivery_id TEXT NOT NULL,
+    PRIMARY KEY (source, key)
 ) WITHOUT ROWID;
 
 CREATE TABLE inherited (

@@ -7,7 +7,12 @@ from datetime import datetime
 from typing import Final
 
 from headrace.event import HASH_DIGITS
-from headrace.producers.delivery import ACCEPTED_STATES, DeliveryRow, DeliveryState
+from headrace.producers.delivery import (
+    ACCEPTED_STATES,
+    DeliveryRow,
+    DeliveryState,
+    IdentityBy,
+)
 from headrace.producers.ledger_connection import LedgerConnection
 from headrace.producers.ledger_rows import in_states, to_micros
 
@@ -68,21 +73,28 @@ class RevokedDeliveries(LedgerConnection):
         ]
         return list({other.delivery_id: other for other in alike}.values())
 
-    def revoked_like(self, source: str, name: str, content_hash: str) -> str | None:
-        """The revoked delivery of this content, where it was not accepted again since.
+    def revoked_like(
+        self, source: str, name: str, content_hash: str, by: IdentityBy = IdentityBy.CONTENT
+    ) -> str | None:
+        """The revoked delivery of this identity, where it was not accepted again since.
 
         Under its own name not one that another took the place of: A, then A and more, then A.
         """
+        same = {
+            IdentityBy.CONTENT: "content_hash = :content",
+            IdentityBy.NAME_AND_CONTENT: "content_hash = :content AND name = :name",
+            IdentityBy.NAME: "name = :name",
+        }[by]
         live = in_states((*ACCEPTED_STATES, DeliveryState.REJECTED))
         rows = self._read(
-            "SELECT delivery_id FROM deliveries WHERE source = ? AND content_hash = ?"  # noqa: S608
-            " AND state = 'revoked' AND NOT (name = ? AND EXISTS (SELECT 1 FROM deliveries"
+            f"SELECT delivery_id FROM deliveries WHERE source = :source AND {same}"  # noqa: S608
+            " AND state = 'revoked' AND NOT (name = :name AND EXISTS (SELECT 1 FROM deliveries"
             " AS newer WHERE newer.replaces = deliveries.delivery_id))"
             " AND NOT EXISTS (SELECT 1 FROM deliveries AS other"
             " WHERE other.source = deliveries.source"
             f" AND other.content_hash = deliveries.content_hash AND other.state IN {live})"
             " ORDER BY delivery_id DESC LIMIT 1",
-            (source, content_hash, name),
+            {"source": source, "content": content_hash, "name": name},
         )
         return str(rows[0][0]) if rows else None
 

@@ -8,10 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from headrace.producers.delivery import (
+    Cursor,
     DeliveryRow,
     DeliveryState,
     FrozenReading,
     Identity,
+    IdentityBy,
+    Origin,
     RecordCount,
 )
 
@@ -30,12 +33,18 @@ def insert(
     duplicate_of: str | None = None,
     *,
     reason: str | None = None,
+    rejected_with: str | None = None,
     revoked: bool = False,
 ) -> None:
-    """Add a delivery, as far as it is known to have come, and the file it was seen as."""
+    """Add a delivery, as far as it is known to have come, the file it was seen as, its cursors.
+
+    `rejected_with`: the fingerprint of the config that rejects it at once, for `reason`.
+    """
     state = DeliveryState.RECEIVED if duplicate_of is None else DeliveryState.DUPLICATE
     if frozen is not None:
         state = DeliveryState.PUBLISHING if count is None else DeliveryState.PUBLISHED
+    if rejected_with is not None:
+        state = DeliveryState.REJECTED
     if revoked:
         state = DeliveryState.REVOKED
     values = {
@@ -45,13 +54,16 @@ def insert(
         "name": identity.name,
         "path": identity.origin.path,
         "content_hash": identity.content_hash,
-        "size_bytes": identity.origin.size_bytes,
+        "size_bytes": identity.size_bytes,
         "received_at": to_micros(identity.received_at),
         "state": state,
         "reason": reason,
         "duplicate_of": duplicate_of,
         "replaces": identity.replaces,
         "again_of": identity.again_of,
+        "identity_by": identity.identity_by,
+        "member": identity.member,
+        "config_fingerprint": rejected_with,
         "reading": None if frozen is None else frozen.reading,
         "topic_partition": None if frozen is None else frozen.topic_partition,
         "records": None if count is None else count.records,
@@ -62,24 +74,42 @@ def insert(
         f" VALUES ({', '.join('?' * len(values))})",
         tuple(values.values()),
     )
-    if identity.again_of is None:  # else the file may have other content by now
-        _remember_file(connection, identity)
+    # Taken again, the file may have other content by now; of an archive, others may be missing.
+    if identity.again_of is None and not identity.member:
+        remember_file(connection, identity.source, identity.origin, identity.delivery_id)
+    move_cursors(connection, identity.source, identity.cursors, identity.delivery_id)
 
 
-def _remember_file(connection: sqlite3.Connection, identity: Identity) -> None:
-    origin = identity.origin
+def remember_file(
+    connection: sqlite3.Connection, source: str, origin: Origin, delivery_id: str
+) -> None:
+    """Note a file as it stood when it became this delivery, or the last of an archive's."""
+    if not origin.path:
+        return
     connection.execute(
         "INSERT INTO seen_files VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
         " inode = excluded.inode, size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns,"
         " delivery_id = excluded.delivery_id WHERE excluded.delivery_id > delivery_id",
         (
-            identity.source,
+            source,
             origin.path,
             origin.inode,
             origin.size_bytes,
             origin.mtime_ns,
-            identity.delivery_id,
+            delivery_id,
         ),
+    )
+
+
+def move_cursors(
+    connection: sqlite3.Connection, source: str, cursors: Sequence[Cursor], delivery_id: str
+) -> None:
+    """Note how far a source is read, unless a later delivery has said so already."""
+    connection.executemany(
+        "INSERT INTO cursors VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " value = excluded.value, delivery_id = excluded.delivery_id"
+        " WHERE excluded.delivery_id >= delivery_id",
+        [(source, cursor.key, cursor.value, delivery_id) for cursor in cursors],
     )
 
 
@@ -90,6 +120,8 @@ def row_of(values: tuple[Any, ...]) -> DeliveryRow:
         if fields[name] is not None:
             fields[name] = from_micros(fields[name])
     fields["state"] = DeliveryState(fields["state"])
+    fields["identity_by"] = IdentityBy(fields["identity_by"])
+    fields["member"] = bool(fields["member"])
     return DeliveryRow(**fields)
 
 

@@ -41,7 +41,7 @@ class Measures(Follower):
         outcome = "new" if receipt.duplicate_of is None else "duplicate"
         DELIVERIES_RECEIVED.labels(source, outcome).inc()
         if receipt.duplicate_of is None:
-            RECEIVED_BYTES.labels(source).inc(receipt.identity.origin.size_bytes)
+            RECEIVED_BYTES.labels(source).inc(receipt.identity.size_bytes)
 
     def acknowledged(self, row: DeliveryRow, newly: int) -> None:
         """Records."""

@@ -75,7 +75,7 @@ class Pipeline:
         for receipt in receipts:
             for follower in self._followers:
                 follower.received(receipt)
-            if receipt.duplicate_of is None:
+            if receipt.goes_on:
                 self.add(receipt.identity.delivery_id)
 
     def add(self, delivery_id: str) -> DeliveryRow | None:

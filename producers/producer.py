@@ -11,7 +11,8 @@ from functools import partial
 
 import structlog
 
-from headrace.config import Config, FileSource
+from headrace.config import Config, Source
+from headrace.config_files import FileSource
 from headrace.errors import ConfigError
 from headrace.producers.broker_link import BrokerLink
 from headrace.producers.broker_session import BrokerSession
@@ -25,6 +26,7 @@ from headrace.producers.ledger import Ledger
 from headrace.producers.measures import LedgerCounts, Measures, show_zeros
 from headrace.producers.outcome import ProduceProgress, ProduceSummary
 from headrace.producers.pipeline import Pipeline
+from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.retries import Retries
 from headrace.producers.revoker import Revoker, adopt_revocations
@@ -44,7 +46,7 @@ from headrace.producers.upkeep import (
 log = structlog.get_logger("produce")
 
 
-def chosen_sources(config: Config, source: str | None) -> Mapping[str, FileSource]:
+def chosen_sources(config: Config, source: str | None) -> Mapping[str, Source]:
     """The source of that name, or all; raises `ConfigError` naming those there are."""
     sources = config.settings.sources
     if source is None:
@@ -76,13 +78,15 @@ class Producer:
         self.pipeline = Pipeline(config, ledger, spool, session, self._make_room)
         self.revoker = Revoker(config, ledger, spool, self.pipeline)
         self._retries = Retries(ledger, spool)
-        intake = Intake(config.root, ledger, spool, lambda: datetime.now(UTC))
+        self.receiving = Receiving(ledger, spool, lambda: datetime.now(UTC))
+        intake = Intake(config.root, ledger, spool, self.receiving)
         intake.refuse_a_renamed_source(config.settings.sources)
         self.taking = Taking(intake, self.pipeline, config.settings.sources)
         self._decider = Decider(
             config,
             ledger,
             spool,
+            self.receiving,
             self.taking,
             self.pipeline,
             self.revoker,
@@ -96,8 +100,8 @@ class Producer:
     @property
     def watched(self) -> dict[str, FileSource]:
         """The sources whose folders are watched: those without a schedule of their own."""
-        sources = self.config.settings.sources
-        return {name: source for name, source in sources.items() if source.every is None}
+        sources = self.config.file_sources.items()
+        return {name: source for name, source in sources if source.every is None}
 
     def why_unwell(self) -> str | None:
         """What keeps it from its work; None: nothing. May be called in any thread."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import structlog
 
 from headrace.errors import LedgerError
-from headrace.producers.delivery import ACCEPTED_STATES, NEVER_RETRIED, DeliveryState
-from headrace.producers.identity import original_of
+from headrace.producers.delivery import ACCEPTED_STATES, NEVER_RETRIED, DeliveryState, Identity
+from headrace.producers.identity import Accepted, original_of
 from headrace.producers.ledger import Ledger
 from headrace.producers.spool import Entry, Spool
 
@@ -48,8 +48,12 @@ def reconcile(ledger: Ledger, spool: Spool) -> int:
     for entry in (entry for entry in unknown if not _is_settled(entry)):
         identity = entry.identity
         accepted = ledger.accepted_like(identity.source, identity.name, identity.content_hash)
-        _restore(ledger, entry, original_of(identity.name, identity.content_hash, accepted))
+        _restore(ledger, entry, _original_of(identity, accepted))
     return len(unknown)
+
+
+def _original_of(identity: Identity, accepted: list[Accepted]) -> str | None:
+    return original_of(identity.name, identity.content_hash, accepted, identity.identity_by)
 
 
 def _is_settled(entry: Entry) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Final
 
 import orjson
 import structlog
 
-from headrace.config import FileSource
+from headrace.config import Source
 from headrace.producers.delivery import NEVER_RETRIED, DeliveryRow, DeliveryState
 from headrace.producers.identity import original_of
 from headrace.producers.ledger import Ledger
@@ -16,11 +17,17 @@ from headrace.stream import Stream
 
 log = structlog.get_logger("produce")
 
+# Of a source: where its files are and which, not how they are read.
+_NOT_OF_READING: Final = {
+    *("path", "patterns", "ignore", "recursive", "settle", "marker", "watch", "every"),
+    *("after_landing", "move_to", "options"),
+}
 
-def config_fingerprint(source: FileSource, stream: Stream) -> str:
+
+def config_fingerprint(source: Source, stream: Stream) -> str:
     """Changes with whatever of the config decides how a delivery is read."""
     relevant = {
-        "source": source.model_dump(mode="json", exclude={"path", "patterns", "settle"}),
+        "source": source.model_dump(mode="json", exclude=_NOT_OF_READING),
         "stream": stream.model_dump(mode="json", include={"event_time", "timezone"}),
     }
     return hashlib.sha256(orjson.dumps(relevant, option=orjson.OPT_SORT_KEYS)).hexdigest()
@@ -34,7 +41,7 @@ class Retries:
         self._spool = spool
 
     def after_a_change(
-        self, source_name: str, source: FileSource, stream: Stream
+        self, source_name: str, source: Source, stream: Stream
     ) -> tuple[list[str], int]:
         """Put back what was rejected with another config than this, by order of arrival.
 
@@ -61,7 +68,7 @@ class Retries:
         accepted = self._ledger.accepted_like(row.source, row.name, row.content_hash)
         # It repeats what it is to take the place of, of course.
         others = [other for other in accepted if other.arrival != row.arrival]
-        original = original_of(row.name, row.content_hash, others)
+        original = original_of(row.name, row.content_hash, others, row.identity_by)
         if original is not None:
             self._ledger.repeats(row.delivery_id, original)
             # A ledger built again from the spool must not take it for a delivery of its own.

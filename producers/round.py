@@ -13,7 +13,8 @@ from typing import Final
 
 import structlog
 
-from headrace.config import Config, FileSource
+from headrace.config import Config, Source
+from headrace.config_files import FileSource
 from headrace.producers.delivery import DeliveryRow, DeliveryState
 from headrace.producers.follower import Follower
 from headrace.producers.ledger import Ledger, Receipt
@@ -38,7 +39,7 @@ class Round(Follower):
         ledger: Ledger,
         pipeline: Pipeline,
         taking: Taking,
-        sources: Mapping[str, FileSource],
+        sources: Mapping[str, Source],
         progress: Callable[[ProduceProgress], None],
     ) -> None:
         self._config = config
@@ -115,6 +116,10 @@ class Round(Follower):
             return
         if receipt.duplicate_of is not None:
             self._duplicates += 1
+            return
+        if receipt.rejected_with is not None:
+            row = self._ledger.delivery(identity.delivery_id)
+            self._rejections[row.delivery_id] = row
             return
         self._received += 1
         self._total += 1
@@ -201,7 +206,9 @@ class Round(Follower):
     async def _take_in(self) -> None:
         """Take what is there, waiting for young files to settle, but not for ever."""
         began = time.monotonic()
-        waiting = dict(self._sources)
+        waiting = {
+            name: source for name, source in self._sources.items() if isinstance(source, FileSource)
+        }
         while waiting:
             for name, source in list(waiting.items()):
                 patience = source.settle + _GROWTH_PATIENCE_SECONDS

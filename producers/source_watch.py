@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from headrace.config import FileSource
+from headrace.config_files import FileSource
 from headrace.producers.files.folder_events import ChangeKind, FolderChange, FolderEvents
 from headrace.producers.files.silent_mounts import silent_file_system
 from headrace.producers.intake import FolderAbsentError

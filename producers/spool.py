@@ -4,6 +4,7 @@
     <spool>/<source>/<delivery id>/payload       the bytes
                                    identity.json what it is; from its receipt on
                                    reading.json  how it is read; from before its first record
+                                   exchange.json the HTTP request or answer it was; where it was
                                    count.json    how many records; once known
                                    held.json     its bytes never expire
                                    revoked.json  it was taken back out
@@ -19,7 +20,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,13 @@ from typing import Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from headrace.errors import LedgerError
-from headrace.producers.delivery import FrozenReading, Identity, Origin, RecordCount
+from headrace.producers.delivery import (
+    Exchange,
+    FrozenReading,
+    Identity,
+    Origin,
+    RecordCount,
+)
 
 _INTAKE_PREFIX: Final = ".intake-"
 _COPY_CHUNK_BYTES: Final = 4 * 2**20
@@ -96,6 +103,10 @@ class _Inherited(_Stored):
     """Deliveries of former ledgers that the lake has of a source, with their streams."""
 
     streams: dict[str, str]
+
+
+class _StoredExchange(_Stored):
+    exchange: Exchange
 
 
 class _StoredCount(_Stored):
@@ -175,6 +186,30 @@ class Spool:
             raise
         return Draft(folder, content_hash, size_bytes)
 
+    def draft_chunks(self, source: str, chunks: Iterable[bytes]) -> Draft:
+        """Bytes from anywhere as a draft; on disk when this returns. Raises what `chunks` does."""
+        folder = self._begin_draft(source)
+        digest = hashlib.sha256()
+        size_bytes = 0
+        try:
+            with (folder / "payload").open("wb") as copy:
+                for chunk in chunks:
+                    digest.update(chunk)
+                    with spool_errors(self.root):
+                        copy.write(chunk)
+                    size_bytes += len(chunk)
+                with spool_errors(self.root):
+                    copy.flush()
+                    os.fsync(copy.fileno())
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return Draft(folder, digest.hexdigest(), size_bytes)
+
+    def draft_bytes(self, source: str, data: bytes) -> Draft:
+        """The same of bytes that are at hand."""
+        return self.draft_chunks(source, (data,))
+
     def draft_again(self, source: str, delivery_id: str, content_hash: str, size: int) -> Draft:
         """The bytes of a delivery as a draft of another: linked, as nobody ever changes them."""
         folder = self._begin_draft(source)
@@ -214,8 +249,10 @@ class Spool:
             os.fsync(copy.fileno())
         return digest.hexdigest(), size_bytes
 
-    def place(self, draft: Draft, identity: Identity) -> None:
+    def place(self, draft: Draft, identity: Identity, exchange: Exchange | None = None) -> None:
         """Make a draft the delivery's entry; durable once `sync_source` has returned."""
+        if exchange is not None:
+            _store(draft.folder / "exchange.json", _StoredExchange(exchange=exchange), durable=True)
         _store(draft.folder / "identity.json", _StoredIdentity(identity=identity), durable=True)
         with spool_errors(self.root):
             draft.folder.rename(self._folder(identity.source, identity.delivery_id))
@@ -290,15 +327,17 @@ class Spool:
         return True
 
     def what_is_wrong(
-        self, source: str, delivery_id: str, origin: Path, content_hash: str
+        self, source: str, delivery_id: str, origin: Path | None, content_hash: str
     ) -> str | None:
         """What is the matter with a delivery's bytes, to go on from "its bytes"; None: nothing.
 
-        Where they are gone or damaged they are brought back from the file `origin`, if that still
-        has them.
+        Where they are gone or damaged they are brought back from the file `origin`, if there is one
+        and it still has them.
         """
         found = self.hash_of(source, delivery_id)
-        if found == content_hash or self.recover(source, delivery_id, origin, content_hash):
+        if found == content_hash:
+            return None
+        if origin is not None and self.recover(source, delivery_id, origin, content_hash):
             return None
         trouble = "are not in the spool any more"
         if found is not None:
@@ -306,7 +345,7 @@ class Spool:
             trouble = (
                 f"in the spool are damaged ({payload}: SHA-256 is {found}, not {content_hash})"
             )
-        return f"{trouble}, and {origin} is gone or has changed"
+        return trouble if origin is None else f"{trouble}, and {origin} is gone or has changed"
 
     def counted(self, source: str, delivery_id: str, count: RecordCount) -> None:
         """Note how many records it has. Not durable: lost, it is read and counted again."""
@@ -343,6 +382,11 @@ class Spool:
             None if count is None else count.count,
             self.is_revoked(source, delivery_id),
         )
+
+    def exchange(self, source: str, delivery_id: str) -> Exchange | None:
+        """The HTTP exchange that a delivery is of; None where it is of none."""
+        stored = _load(self._folder(source, delivery_id) / "exchange.json", _StoredExchange)
+        return None if stored is None else stored.exchange
 
     def expire(self, source: str, delivery_id: str) -> None:
         """Remove a delivery's bytes; what it was stays known."""

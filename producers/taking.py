@@ -14,7 +14,8 @@ from typing import Final
 
 import structlog
 
-from headrace.config import FileSource
+from headrace.config import Source
+from headrace.config_files import FileSource
 from headrace.metrics import LAST_SCAN, SCAN_SECONDS, WAITING_FILES
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.files.scan import FileStat
@@ -45,12 +46,12 @@ class Found:
 class Taking:
     """Looks at sources. Safe between tasks; its methods belong to the event loop."""
 
-    def __init__(
-        self, intake: Intake, pipeline: Pipeline, sources: Mapping[str, FileSource]
-    ) -> None:
+    def __init__(self, intake: Intake, pipeline: Pipeline, sources: Mapping[str, Source]) -> None:
         self._intake = intake
         self._pipeline = pipeline
-        self._sources = sources
+        self._sources = {
+            name: source for name, source in sources.items() if isinstance(source, FileSource)
+        }
         self._locks = {name: asyncio.Lock() for name in sources}
         self._waiting: dict[str, set[str]] = {name: set() for name in sources}
         self._looked_at: dict[str, float] = {}
@@ -60,10 +61,10 @@ class Taking:
         return self._looked_at.get(source)
 
     @asynccontextmanager
-    async def taken_again(self, source: str) -> AsyncIterator[Intake]:
-        """What takes bytes again, while nothing is taken in of the source."""
+    async def paused(self, source: str) -> AsyncIterator[None]:
+        """Nothing is taken in of the source meanwhile but by whoever asks."""
         async with self._locks[source]:
-            yield self._intake
+            yield
 
     async def look(
         self,

@@ -10,7 +10,8 @@ import click
 from headrace.cli.options import project_option
 
 if TYPE_CHECKING:
-    from headrace.config import Config, FileSource
+    from headrace.config import Config
+    from headrace.config_files import FileSource
     from headrace.producers.files.proposal import ContractProposal
     from headrace.producers.files.scan import FileStat
 
@@ -82,7 +83,7 @@ def _propose(config: Config, stream: str) -> ContractProposal:
 
     files: list[tuple[FileStat, FileSource]] = []
     folders = []
-    for source in config.sources_of(stream).values():
+    for source in config.file_sources_of(stream).values():
         folder = config.root / source.path
         folders.append(str(folder))
         files += [(stat, source) for stat in scan(folder, source.patterns)]

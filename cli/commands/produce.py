@@ -128,7 +128,7 @@ def _stay(
 
 
 def _watching(config: Config, host: str, port: int | None) -> str:
-    folders = [s.path for s in config.settings.sources.values() if s.every is None]
+    folders = [s.path for s in config.file_sources.values() if s.every is None]
     served = "" if port is None else f"; metrics at http://{host}:{port}/metrics"
     return f"watching {', '.join(folders) or 'nothing'}{served} (Ctrl-C ends it)"
 

@@ -40,6 +40,7 @@ def test(project: Path, name: str, files_: int) -> None:
     """
     from headrace.cli.output import count
     from headrace.cli.project import open_project
+    from headrace.config_files import FileSource
     from headrace.errors import DeliveryRejectedError, UsageError
     from headrace.producers.files.preview import preview
     from headrace.producers.files.scan import scan
@@ -51,6 +52,8 @@ def test(project: Path, name: str, files_: int) -> None:
             f"there is no source {name!r}",
             remedy=f"sources of this project: {', '.join(config.settings.sources) or 'none yet'}",
         )
+    if not isinstance(source, FileSource):
+        raise UsageError(f"{name} is no watched folder")
     folder = config.root / source.path
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder", remedy=f"mkdir {folder}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from headrace.config import CsvOptions
+from headrace.config_files import CsvOptions
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.csv_dialect import (
     find_delimiter,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headrace.producers.files.csv_grammar import MAX_ROW_BYTES, BrokenRow, RowGrammar
+from headrace.producers.files.text_encoding import describe_bad_byte
 
 Kind = Literal["plain", "odd", "blank", "broken", "unfinished"]
 
@@ -68,14 +69,10 @@ class RowJudge:
         return f"found {_columns(found)}, expected {expected} ({names})"
 
     def _not_text(self, row: bytes) -> str:
-        try:
-            row.decode()
-        except UnicodeDecodeError as error:
-            return (
-                f"byte 0x{row[error.start]:02x} at place {error.start + 1} of the row is not valid"
-                f" {self._encoding} (csv.encoding says what the source writes)"
-            )
-        raise AssertionError("the row is valid UTF-8")
+        return (
+            f"{describe_bad_byte(row, self._encoding)} of the row is not valid {self._encoding}"
+            " (`encoding` says what the source writes)"
+        )
 
 
 def is_utf8(data: bytes) -> bool:

@@ -10,13 +10,13 @@ from typing import Final
 
 import orjson
 
-from headrace.config import FileSource
+from headrace.config_files import FileFormat, FileSource
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.csv_detection import detect_csv
 from headrace.producers.files.event_times import EventTimes, time_in_name
 from headrace.producers.files.first_look import Look, look_at
 from headrace.producers.files.json_path import parse_column
-from headrace.producers.files.reading import Format, Reading
+from headrace.producers.files.reading import Reading
 from headrace.producers.files.signatures import describe_markup
 from headrace.stream import Stream
 
@@ -52,7 +52,7 @@ def detect_reading(path: Path, name: str, source: FileSource, stream: Stream) ->
     return reading
 
 
-def _find_format(look: Look) -> Format:
+def _find_format(look: Look) -> FileFormat:
     suffix = PurePosixPath(look.name).suffix.lower()
     kind = describe_markup(look.text)
     if kind:
@@ -76,7 +76,7 @@ def _find_format(look: Look) -> Format:
     return "csv"
 
 
-def _json_format(look: Look) -> Format | None:
+def _json_format(look: Look) -> FileFormat | None:
     """The JSON a text begins with: an array or object over many lines, or one a line."""
     text = look.text.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"["):
@@ -101,7 +101,7 @@ def _is_json(text: bytes) -> bool:
         return False
 
 
-def _check_json(look: Look, format_: Format) -> None:
+def _check_json(look: Look, format_: FileFormat) -> None:
     text = look.text.lstrip(b"\xef\xbb\xbf \t\r\n")
     expected = b"{" if format_ == "ndjson" else b"{["
     if (text and text[:1] in expected) or (

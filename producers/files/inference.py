@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 import orjson
 
-from headrace.config import FileSource
+from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
 from headrace.event_time import event_date, event_time_reader
 from headrace.producers.files.column_profile import ColumnProfile, load_sample, profile_column

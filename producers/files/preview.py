@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from headrace.config import FileSource
+from headrace.config_files import FileSource
 from headrace.producers.files.reading import Reading, detect
 from headrace.producers.files.records import read_records
 from headrace.stream import Stream

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Final, Literal
 from headrace.producers.files.csv_grammar import Dialect
 
 if TYPE_CHECKING:
-    from headrace.config import FileSource
+    from headrace.config_files import FileFormat, FileSource
     from headrace.stream import Stream
 
 # Raised when the same bytes and the same reading would give other records or numbers than before.
 READER_VERSION: Final = 1
-
-Format = Literal["csv", "ndjson", "json"]
 
 
 @dataclass(frozen=True)
 class Reading:
     """Everything the records of a delivery depend on beside its bytes, name and arrival.
 
-    `columns`, `delimiter`, `quote`, `escape`, `newline` and `header` are for CSV. `encoding` is
-    Python's name of it. `notes` say what was guessed, for people.
+    `columns`, `delimiter`, `quote`, `escape`, `newline`, `header` and `skip_lines` are for CSV,
+    `records_path` and `parallel` for JSON (JMESPath) and XML, `sheet` and `header_row` for
+    workbooks, `pattern` for lines of text. `encoding` is Python's name of it. `notes` say what was
+    guessed, for people.
     """
 
-    format: Format
+    format: FileFormat
     encoding: str = "utf-8"
     delimiter: str = ","
     quote: str = '"'
@@ -35,6 +35,13 @@ class Reading:
     newline: str = "\n"
     header: bool = True
     columns: tuple[str, ...] = ()
+    skip_lines: int = 0
+    compression: str | None = None
+    records_path: str | None = None
+    parallel: str | None = None
+    sheet: str | None = None
+    header_row: int | None = None
+    pattern: str | None = None
     event_time_from: Literal["column", "filename", "arrival"] = "arrival"
     event_time_column: str | None = None
     event_time_format: str | None = None

@@ -1,22 +1,41 @@
-"""Text in other encodings than UTF-8: turned into UTF-8 once, in scratch, and back per record.
+"""Text in other encodings than UTF-8: turned into UTF-8 as it is read, and back per record.
 
-Bytes that mean nothing in an encoding survive as lone surrogates (PEP 383), which are no valid
-UTF-8 either: the record they are in is found unreadable, and gets its own bytes back.
+Bytes that mean nothing in an encoding become lone surrogates (byte b: U+DC00 + b, as PEP 383 does
+beyond ASCII), which are no valid UTF-8 either: the record they are in is found unreadable, and
+gets its own bytes back.
 """
 
 from __future__ import annotations
 
 import codecs
-import io
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from headrace.errors import DeliveryRejectedError
+from headrace.producers.files.chunked_file import open_chunks
+from headrace.producers.files.compression import Compression, open_decompressed
 
-_CHUNK_BYTES: Final = 4_000_000
+_CHUNK_BYTES: Final = 1_000_000
+_ESCAPE: Final = 0xDC00
+_ESCAPED: Final = re.compile("[\udc00-\udcff]+")
+# Python calls these text, but no file is written in them.
+_NO_ENCODINGS: Final = frozenset(
+    {"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
+)
+# What one byte order mark or the other says of; without one the bytes are read in this order.
+_ORDERS: Final = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}
+
+
+def _escape_bytes(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError), error
+    bad = error.object[error.start : error.end]
+    return "".join(chr(_ESCAPE + byte) for byte in bad), error.end
+
+
+_HANDLER: Final = "headrace-escape"
+codecs.register_error(_HANDLER, _escape_bytes)
 
 
 def encoding_name(declared: str) -> str | None:
@@ -25,62 +44,67 @@ def encoding_name(declared: str) -> str | None:
         info = codecs.lookup(declared)
     except (LookupError, ValueError):
         return None
-    if not getattr(info, "_is_text_encoding", True):
+    if not getattr(info, "_is_text_encoding", True) or info.name in _NO_ENCODINGS:
         return None
     return "utf-8" if info.name in ("utf-8", "utf-8-sig", "ascii") else info.name
 
 
-def _error_handler(encoding: str) -> str:
-    return "surrogatepass" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
+def open_as_utf8(path: Path, encoding: str, compression: Compression | None = None) -> BinaryIO:
+    """The file's text as UTF-8, unpacked and turned into it while it is read."""
+    if encoding == "utf-8":
+        return open_decompressed(path, compression) if compression else path.open("rb")
+    return open_chunks(partial(_as_utf8, path, encoding, compression))
 
 
-@contextmanager
-def open_as_utf8(path: Path, encoding: str, scratch: Path) -> Iterator[BinaryIO]:
-    """The file as UTF-8: itself, or a copy in `scratch` for as long as it is read."""
-    with path.open("rb") as file:
-        if encoding == "utf-8":
-            yield file
-            return
-        with tempfile.TemporaryFile(dir=scratch) as copy:
-            text = io.TextIOWrapper(
-                file, encoding=encoding, errors=_error_handler(encoding), newline=""
-            )
-            try:
-                while chunk := text.read(_CHUNK_BYTES):
-                    copy.write(chunk.encode(errors="surrogatepass"))
-            except UnicodeError as error:
-                raise DeliveryRejectedError(
-                    f"{path.name}: is not {encoding} text: {error}",
-                    remedy="declare what the source writes: csv.encoding in headrace.toml",
-                ) from error
-            copy.seek(0)
-            yield copy
+def _as_utf8(
+    path: Path, encoding: str, compression: Compression | None
+) -> Generator[bytes, None, None]:
+    decoder = codecs.getincrementaldecoder(encoding)(errors=_HANDLER)
+    with open_decompressed(path, compression) if compression else path.open("rb") as file:
+        while data := file.read(_CHUNK_BYTES):
+            yield decoder.decode(data).encode(errors="surrogatepass")
+    yield decoder.decode(b"", final=True).encode(errors="surrogatepass")
 
 
 def original_bytes(data: bytes, encoding: str) -> bytes:
-    """A piece of the UTF-8 copy as it stood in the file."""
+    """A piece of the UTF-8 text as it stood in the file; a character cut in two is left out."""
     if encoding == "utf-8":
         return data
-    text = data.decode(errors="surrogatepass")
-    codec = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(encoding, encoding)
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogatepass")
+    text = decoder.decode(data)
+    codec = _ORDERS.get(encoding, encoding)
+    pieces: list[bytes] = []
+    position = 0
     try:
-        return text.encode(codec, errors=_error_handler(encoding))
+        for escaped in _ESCAPED.finditer(text):
+            pieces.append(text[position : escaped.start()].encode(codec))
+            pieces.append(bytes(ord(character) - _ESCAPE for character in escaped[0]))
+            position = escaped.end()
+        pieces.append(text[position:].encode(codec))
     except UnicodeError:
         return data
+    return b"".join(pieces)
 
 
-def decode_sample(data: bytes, encoding: str, *, whole: bool, name: str) -> bytes:
+def decode_sample(data: bytes, encoding: str, *, whole: bool) -> bytes:
     """A file's beginning as UTF-8, without the character it may have been cut in.
 
     UTF-8 stays as it is.
     """
     if encoding == "utf-8":
         return data
-    decoder = codecs.getincrementaldecoder(encoding)(errors=_error_handler(encoding))
+    decoder = codecs.getincrementaldecoder(encoding)(errors=_HANDLER)
+    return decoder.decode(data, final=whole).encode(errors="surrogatepass")
+
+
+def describe_bad_byte(text: bytes, encoding: str) -> str:
+    """The first byte of a text (as UTF-8) that is none in its file's encoding, and its place."""
     try:
-        return decoder.decode(data, final=whole).encode(errors="replace")
-    except UnicodeError as error:
-        raise DeliveryRejectedError(
-            f"{name}: is not {encoding} text: {error}",
-            remedy="declare what the source writes: csv.encoding in headrace.toml",
-        ) from error
+        text.decode()
+    except UnicodeDecodeError as error:
+        byte, start = text[error.start], error.start
+        if encoding != "utf-8":
+            escaped = text[start : start + 3].decode(errors="surrogatepass")
+            byte, start = ord(escaped) - _ESCAPE, len(original_bytes(text[:start], encoding))
+        return f"byte 0x{byte:02x} at place {start + 1}"
+    raise AssertionError("the text is valid UTF-8")

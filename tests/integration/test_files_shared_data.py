@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.config import FileSource
+from headrace.config_files import FileSource
 from headrace.producers.files.inference import infer_contract
 from headrace.producers.files.reading import detect
 from headrace.producers.files.records import RecordBatch, read_records

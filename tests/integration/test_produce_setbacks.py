@@ -16,6 +16,7 @@ from headrace.infra.broker.server import BrokerServer
 from headrace.producers.delivery import DeliveryRow, FrozenReading
 from headrace.producers.intake import Intake
 from headrace.producers.ledger import Ledger, list_deliveries
+from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.service import produce_once
 from headrace.producers.spool import Spool
@@ -46,7 +47,8 @@ def take_in(config: Config) -> None:
     with Ledger(config.paths.ledger) as ledger:
         spool = Spool(config.paths.spool)
         reconcile(ledger, spool)
-        intake = Intake(config.root, ledger, spool, lambda: BEGAN)
+        receiving = Receiving(ledger, spool, lambda: BEGAN)
+        intake = Intake(config.root, ledger, spool, receiving)
         for name, source in config.settings.sources.items():
             intake.take(name, source, intake.look(name, source, 10**18).ready)
 

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from prometheus_client import REGISTRY
 
 from headrace.cli.ask_producer import ProducerToldError, ask_producer
-from headrace.config import FileSource
+from headrace.config_files import FileSource
 from headrace.infra.broker.server import BrokerServer
 from headrace.producers import source_watch
 from headrace.producers import staying as staying_producer

@@ -24,9 +24,9 @@ from headrace.infra.broker.server import BrokerServer
 from headrace.producers import upkeep
 from headrace.producers.decisions import Action, Decision
 from headrace.producers.delivery import DeliveryRow
-from headrace.producers.intake import Intake
 from headrace.producers.landing_watch import LandingWatch
 from headrace.producers.ledger import Ledger, list_deliveries
+from headrace.producers.receiving import Receiving
 from headrace.producers.service import produce_once
 from headrace.producers.spool import Spool
 from headrace.producers.upkeep import take_over
@@ -154,7 +154,7 @@ async def test_no_room_is_made_for_what_cannot_be_read_to_its_end(
     project: ProduceProject, embedded_broker: BrokerServer
 ) -> None:
     servers = embedded_broker.bootstrap_servers
-    project.write(CONFIG_QUICK.replace("settle = 0", 'settle = 0\ncsv = { encoding = "utf-16" }'))
+    project.write(CONFIG_QUICK.replace("settle = 0", 'settle = 0\nencoding = "utf-16"'))
     # More than is looked at to find out how a file is written.
     names = [f"row {number:06} {'x' * 20}" for number in range(10_000)]
     data = "".join(f"{name}\n" for name in ["item", *names]).encode("utf-16")
@@ -189,9 +189,9 @@ async def test_the_first_of_two_goes_on_where_the_second_fails(
     project: ProduceProject, embedded_broker: BrokerServer
 ) -> None:
     servers = embedded_broker.bootstrap_servers
-    take_again, calls = Intake.take_again, []
+    take_again, calls = Receiving.take_again, []
 
-    def full(self: Intake, row: DeliveryRow, stream: str) -> Any:
+    def full(self: Receiving, row: DeliveryRow, stream: str) -> Any:
         calls.append(row)
         if len(calls) == 2:
             raise LedgerError("no space left")
@@ -203,7 +203,7 @@ async def test_the_first_of_two_goes_on_where_the_second_fails(
         await land(project, servers)
         ids = [row.delivery_id for row in sorted(rows(project), key=lambda row: row.name)]
         async with staying(project.config, servers) as producer:
-            with patch.object(Intake, "take_again", full):
+            with patch.object(Receiving, "take_again", full):
                 assert (await ask(producer.url, Action.REREAD, *ids))["message"] == "no space left"
             await until(
                 lambda: sorted(r.state for r in rows(project)) == ["landed", "landed", "revoked"]
@@ -314,7 +314,7 @@ async def test_a_retry_keeps_its_stream_where_the_ledger_is_lost(
     (project.root / "streams" / "other.toml").write_text("")
     (project.inbox / "x.csv").write_bytes("item\né\né\né\nA\n".encode("latin-1"))
     assert (await land(project, servers)).rejected == 1
-    latin = other.replace("settle = 0", 'settle = 0\ncsv = { encoding = "latin-1" }')
+    latin = other.replace("settle = 0", 'settle = 0\nencoding = "latin-1"')
     project.write(latin)
     async with consuming(project, servers):
         await land(project, servers)

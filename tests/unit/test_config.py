@@ -69,8 +69,11 @@ def test_no_project_names_init(tmp_path: Path) -> None:
         ("[project]", '[broker]\nbootstrap_servers = "kafka"\n[project]', ["host:port", "'kafka'"]),
         (
             "[project]",
-            '[sources.sales.csv]\nencoding = "klingon"\n[project]',
-            ["sources.sales.csv.encoding", "'klingon'"],
+            (
+                '[sources.more]\nkind = "files"\npath = "x"\nstream = "x"\n'
+                'encoding = "klingon"\n[project]'
+            ),
+            ["sources.more.encoding", "'klingon'"],
         ),
         ("[project]", "[projekt]", ["headrace.toml: projekt: unknown key", '"project"']),
     ],

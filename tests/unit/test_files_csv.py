@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.config import CsvOptions, FileSource
+from headrace.config_files import CsvOptions, FileSource
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files import csv_rows, csv_segments
 from headrace.producers.files.csv_grammar import (
@@ -41,6 +41,7 @@ def source(**options: object) -> FileSource:
         path="inbox",
         stream="sales",
         format="csv",
+        encoding=options.pop("encoding", None),
         csv=CsvOptions.model_validate(options),
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.config import FileSource
+from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.reading import Reading, detect
 from headrace.stream import Stream
@@ -124,7 +124,7 @@ def test_what_is_declared_wins(tmp_path: Path) -> None:
     assert look(path, b"1;2\n", csv={"header": True}).header
     assert look(path, b'{"a": 1}\n', format="ndjson").format == "ndjson"
     assert look(path, b"a,b\nx,'y\n", csv={"quote": ""}).quote == ""
-    assert look(path, "é;b\n1;2\n".encode("cp1252"), csv={"encoding": "cp1252"}).columns[0] == "é"
+    assert look(path, "é;b\n1;2\n".encode("cp1252"), encoding="cp1252").columns[0] == "é"
     with pytest.raises(DeliveryRejectedError, match=r"the 3 of csv\.columns"):
         look(path, b"1,2\n", csv={"columns": ["a", "b", "c"]})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.config import FileSource
+from headrace.config_files import FileSource
 from headrace.errors import ConfigError, LedgerError
 from headrace.producers.delivery import (
     NEVER_RETRIED,
@@ -21,6 +21,7 @@ from headrace.producers.delivery import (
 )
 from headrace.producers.intake import Intake, Look, Taken
 from headrace.producers.ledger import Ledger
+from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.retries import Retries, config_fingerprint
 from headrace.producers.spool import Spool
@@ -41,7 +42,8 @@ class Project:
         self.spool = Spool(root / "spool")
         self.ledger = Ledger(root / "ledger.db")
         reconcile(self.ledger, self.spool)
-        self.intake = Intake(root, self.ledger, self.spool, lambda: self.now)
+        self.receiving = Receiving(self.ledger, self.spool, lambda: self.now)
+        self.intake = Intake(root, self.ledger, self.spool, self.receiving)
         self.retries = Retries(self.ledger, self.spool)
 
     def drop(self, name: str, content: str) -> Path:

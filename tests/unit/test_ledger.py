@@ -237,9 +237,9 @@ def test_a_ledger_of_a_newer_format_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE about SET value = '99' WHERE key = 'format_version'")
     connection.close()
-    with pytest.raises(LedgerError, match="format version 99, expected 3"):
+    with pytest.raises(LedgerError, match="format version 99, expected 4"):
         Ledger(path)
-    with pytest.raises(LedgerError, match="format version 99, expected 3"):
+    with pytest.raises(LedgerError, match="format version 99, expected 4"):
         list_deliveries(path)
 
 

@@ -1,0 +1,24 @@
+"""`[sources.<name>]` with `kind = "api"`: an HTTP API that is polled."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from headrace.config_section import Section, check_name
+from headrace.units import Seconds
+
+
+class ApiSource(Section):
+    """`[sources.<name>]` with `kind = "api"`: an HTTP API that is polled."""
+
+    kind: Annotated[Literal["api"], Field(description="an HTTP API that is polled")]
+    url: Annotated[str, Field(description="what is asked for")]
+    stream: Annotated[str, Field(description="where its records go")]
+    every: Annotated[
+        Seconds | None,
+        Field(ge=1, description="poll on this schedule (Dagster's); else by `run` alone"),
+    ] = None
+
+    _check_stream = field_validator("stream")(check_name)

@@ -1,0 +1,292 @@
+"""The one gate for what arrives, of whatever kind: judged, made durable, written down.
+
+Bytes that are in the spool as a draft become a delivery here, or are found to repeat one. Entries
+are placed before the ledger says so: what a crash leaves between the two is restored at start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Final
+
+import structlog
+
+from headrace.event import format_delivery_id
+from headrace.producers.delivery import (
+    Cursor,
+    DeliveryRow,
+    Exchange,
+    Identity,
+    IdentityBy,
+    Origin,
+)
+from headrace.producers.identity import Accepted, original_of
+from headrace.producers.ledger import Ledger, Receipt
+from headrace.producers.spool import Draft, Spool
+
+log = structlog.get_logger("produce")
+
+# Placing waits for the disk (two fsyncs an entry), so a few at once.
+_PLACED_AT_ONCE: Final = 4
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why something that arrived is no delivery, by the config of this fingerprint."""
+
+    reason: str
+    config_fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One thing on its way to being a delivery.
+
+    `draft`: its bytes; None where it is rejected without any. `name`: within its source. `member`:
+    it was taken out of the archive that `origin` is. `cursors`: how far the source was read with
+    it.
+    """
+
+    name: str
+    origin: Origin
+    draft: Draft | None
+    identity_by: IdentityBy = IdentityBy.CONTENT
+    cursors: tuple[Cursor, ...] = ()
+    exchange: Exchange | None = None
+    member: bool = False
+    rejection: Rejection | None = None
+
+    @property
+    def content_hash(self) -> str:
+        """Of its bytes; of what is known of it where it has none."""
+        if self.draft is not None:
+            return self.draft.content_hash
+        return hashlib.sha256(f"{self.origin}\0{self.name}\0{self.rejection}".encode()).hexdigest()
+
+
+class Receiving:
+    """Receives for one ledger. Its methods block; safe between threads."""
+
+    def __init__(self, ledger: Ledger, spool: Spool, now: Callable[[], datetime]) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._now = now
+        self._latest = ledger.last_received_at()
+        self._time_lock = threading.Lock()
+        self._source_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def receive(
+        self,
+        source: str,
+        stream: str,
+        arrived: Sequence[Arrived],
+        *,
+        cursors: Sequence[Cursor] = (),
+        seen: Origin | None = None,
+    ) -> tuple[Receipt, ...]:
+        """Take these in, in their order; all durable when this returns.
+
+        One transaction writes down deliveries, their cursors, `cursors` and the archive `seen`, of
+        which they are all the members. The receipts are those of what was written down: a member
+        that was there under its name already, with the same content, has none. Drafts are gone
+        then, whatever becomes of them, unless this raises: what the spool and the ledger raise.
+        """
+        with self._source_locks[source]:
+            return self._receive(source, stream, arrived, cursors, seen)
+
+    def take_again(self, row: DeliveryRow, stream: str) -> Receipt:
+        """The bytes of a delivery as a new one in its place; durable when this returns.
+
+        They have to be in the spool.
+        """
+        received_at = self._next_time()
+        before = self._spool.entry(row.source, row.delivery_id).identity
+        identity = Identity(
+            delivery_id=format_delivery_id(received_at, row.content_hash),
+            source=row.source,
+            stream=stream,
+            name=row.name,
+            content_hash=row.content_hash,
+            received_at=received_at,
+            origin=before.origin,
+            replaces=row.delivery_id,
+            again_of=row.arrival,
+            identity_by=row.identity_by,
+            member=row.member,
+            own_size=row.size_bytes,
+        )
+        draft = self._spool.draft_again(
+            row.source, row.delivery_id, row.content_hash, row.size_bytes
+        )
+        exchange = self._spool.exchange(row.source, row.delivery_id)
+        self._spool.place(draft, identity, exchange)
+        self._spool.sync_source(row.source)
+        receipt = Receipt(identity)
+        self._ledger.record([receipt])
+        log.info(
+            "delivery_taken_again",
+            delivery_id=identity.delivery_id,
+            source=row.source,
+            name=row.name,
+            of=row.delivery_id,
+        )
+        return receipt
+
+    def _receive(
+        self,
+        source: str,
+        stream: str,
+        arrived: Sequence[Arrived],
+        cursors: Sequence[Cursor],
+        seen: Origin | None,
+    ) -> tuple[Receipt, ...]:
+        receipts: list[Receipt] = []
+        placing: list[Future[None]] = []
+        latest = ""
+        with ThreadPoolExecutor(_PLACED_AT_ONCE) as pool:
+            for one in arrived:
+                receipt = self._judge(source, stream, one, receipts)
+                latest = receipt.identity.delivery_id
+                known = one.member and self._is_there(receipt, receipts)
+                if not known:
+                    receipts.append(receipt)
+                if one.draft is None:
+                    continue
+                if receipt.goes_on:
+                    placing.append(
+                        pool.submit(self._spool.place, one.draft, receipt.identity, one.exchange)
+                    )
+                else:
+                    self._spool.discard(one.draft)
+            for placed in placing:
+                placed.result()
+        if placing:
+            self._spool.sync_source(source)
+        self._ledger.record(
+            receipts,
+            cursors=(source, cursors),
+            seen=None if seen is None else (source, seen, latest),
+        )
+        for receipt in receipts:
+            _tell(receipt)
+        return tuple(receipts)
+
+    def _judge(self, source: str, stream: str, one: Arrived, before: Sequence[Receipt]) -> Receipt:
+        original: str | None = None
+        reason, replaces, note = None, None, None
+        if one.rejection is not None or one.draft is None:
+            assert one.rejection is not None, "what has no bytes says why"
+        else:
+            known = self._ledger.accepted_like(source, one.name, one.content_hash)
+            among = [
+                Accepted(r.identity.delivery_id, r.identity.name, r.identity.content_hash)
+                for r in before
+                if r.goes_on
+            ]
+            original = original_of(one.name, one.content_hash, [*known, *among], one.identity_by)
+            if original is None:
+                former = self._ledger.inherited_like(source, one.content_hash)
+                if former is None:
+                    original = self._ledger.revoked_like(
+                        source, one.name, one.content_hash, one.identity_by
+                    )
+                if original is None:
+                    replaces, note = self._replaced(one, one.draft, known, former)
+                else:
+                    reason = (
+                        f"its content was revoked as delivery {original}:"
+                        f" `headrace deliveries accept {original}` takes it again"
+                    )
+        received_at = self._next_time()
+        identity = Identity(
+            delivery_id=format_delivery_id(received_at, one.content_hash),
+            source=source,
+            stream=stream,
+            name=one.name,
+            content_hash=one.content_hash,
+            received_at=received_at,
+            origin=one.origin,
+            own_size=None if one.draft is None else one.draft.size_bytes,
+            replaces=replaces,
+            identity_by=one.identity_by,
+            member=one.member,
+            cursors=one.cursors,
+        )
+        if one.rejection is not None:
+            rejection = one.rejection
+            return Receipt(
+                identity, None, rejection.reason, rejected_with=rejection.config_fingerprint
+            )
+        return Receipt(identity, original, reason, note)
+
+    def _is_there(self, receipt: Receipt, before: Sequence[Receipt]) -> bool:
+        """Whether a member repeats itself: its archive is unpacked once more."""
+        original = receipt.duplicate_of
+        if original is None or any(r.identity.delivery_id == original for r in before):
+            return False
+        return self._ledger.delivery(original).name == receipt.identity.name
+
+    def _replaced(
+        self, one: Arrived, draft: Draft, known: Sequence[Accepted], former: str | None
+    ) -> tuple[str | None, str | None]:
+        """The delivery whose place new content takes, and how that is said; mostly none."""
+        grew_from = self._grew_from(one, draft, known)
+        if grew_from is not None:
+            return grew_from, (
+                f"begins with all of delivery {grew_from}, which was taken before the file had"
+                " grown, and takes its place"
+            )
+        if former is not None:
+            return former, (
+                f"has the content of delivery {former}, which a former ledger brought into the"
+                " lake, and takes its place"
+            )
+        return None, None
+
+    def _grew_from(self, one: Arrived, draft: Draft, accepted: Sequence[Accepted]) -> str | None:
+        """The latest delivery of this name, where the content is that one's with more behind it."""
+        here = [a for a in accepted if a.name == one.name]
+        if not here or not one.origin.path or one.member:
+            return None
+        row = self._ledger.delivery(max(here, key=attrgetter("arrival")).delivery_id)
+        if not 0 < row.size_bytes < draft.size_bytes:
+            return None
+        return row.delivery_id if draft.begins_with(row.size_bytes, row.content_hash) else None
+
+    def _next_time(self) -> datetime:
+        """Strictly later than every delivery before, also where the clock was set back."""
+        with self._time_lock:
+            now = self._now()
+            if self._latest is not None and now <= self._latest:
+                now = self._latest + _MICROSECOND
+            self._latest = now
+            return now
+
+
+def _tell(receipt: Receipt) -> None:
+    identity = receipt.identity
+    about = {
+        "delivery_id": identity.delivery_id,
+        "source": identity.source,
+        "name": identity.name,
+    }
+    if receipt.rejected_with is not None:
+        log.warning("delivery_rejected", **about, reason=receipt.reason)
+        return
+    if receipt.duplicate_of is not None:
+        about["original"] = receipt.duplicate_of
+    log.info(
+        "delivery_received" if receipt.duplicate_of is None else "delivery_is_a_duplicate",
+        **about,
+        size_bytes=identity.size_bytes,
+    )
+    if receipt.note is not None:
+        log.warning("delivery_replaces_another", **about, reason=receipt.note)
