@@ -32,6 +32,11 @@ else:
 
 Compression = Literal["gzip", "zstd", "bzip2", "xz", "lz4"]
 
+
+class CutOffError(DeliveryRejectedError):
+    """Compressed data ends before its end mark; what came out of it before is good."""
+
+
 # The first bytes of each. bzip2's level is a digit, so it is looked at apart.
 _MAGIC: Final[tuple[tuple[bytes, Compression], ...]] = (
     (b"\x1f\x8b\x08", "gzip"),
@@ -179,7 +184,7 @@ def _unpacked(
             except _FAULTS as error:
                 raise _damaged(name, compression, file.tell(), error) from error
             if not unpacked and not data and stream.needs_input and not stream.eof:
-                raise DeliveryRejectedError(
+                raise CutOffError(
                     f"{name}: its {compression} data is cut off: it ends at byte {file.tell():,}"
                     " before its end mark",
                     remedy="fetch it again; the file that is whole is taken as a new delivery",

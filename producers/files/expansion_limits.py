@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 HARMLESS_BYTES: Final = 16_000_000
 
 
+class LimitPassedError(DeliveryRejectedError):
+    """What is packed becomes more than its source allows: nothing of it is taken."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExpansionLimits:
     """What one delivery may be unpacked to.
@@ -40,7 +44,7 @@ class ExpansionLimits:
 
 
 class ExpansionMeter:
-    """Counts what one packed file becomes; raises `DeliveryRejectedError` past a limit.
+    """Counts what one packed file becomes; raises `LimitPassedError` past a limit.
 
     `name` is the delivery's, for messages; `packed_bytes` the size of the packed file. One meter
     counts everything unpacked from it, also out of archives within.
@@ -57,14 +61,14 @@ class ExpansionMeter:
         """So many bytes more have come out."""
         self.unpacked_bytes += unpacked_bytes
         if self.unpacked_bytes > self._limits.max_bytes:
-            raise DeliveryRejectedError(
+            raise LimitPassedError(
                 f"{self._name}: unpacked it is more than {self._limits.max_bytes:,} bytes,"
                 " expected at most so many",
                 remedy="raise archive.max_bytes of the source if it is what it should be",
             )
         ratio = self.unpacked_bytes / self._packed
         if ratio > self._limits.max_ratio and self.unpacked_bytes > HARMLESS_BYTES:
-            raise DeliveryRejectedError(
+            raise LimitPassedError(
                 f"{self._name}: its {self._packed:,} bytes unpack to more than"
                 f" {self._limits.max_ratio:g} times as many, expected at most that",
                 remedy="raise archive.max_ratio of the source if it is what it should be",
@@ -74,7 +78,7 @@ class ExpansionMeter:
         """Another file was found in it."""
         self.members += 1
         if self.members > self._limits.max_members:
-            raise DeliveryRejectedError(
+            raise LimitPassedError(
                 f"{self._name}: found more than {self._limits.max_members:,} files in it,"
                 " expected at most so many",
                 remedy="raise archive.max_members of the source if it is what it should be",
@@ -83,7 +87,7 @@ class ExpansionMeter:
     def check_nesting(self, depth: int) -> None:
         """An archive was found at this depth: 0 for the delivery itself, 1 for one within it."""
         if depth > self._limits.max_nesting:
-            raise DeliveryRejectedError(
+            raise LimitPassedError(
                 f"{self._name}: found archives {depth} deep within archives, expected at most"
                 f" {self._limits.max_nesting}",
                 remedy="raise archive.max_nesting of the source if it is what it should be",

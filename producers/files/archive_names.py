@@ -1,0 +1,105 @@
+"""Members of archives by their names: which are unsafe, and which a source wants.
+
+A member is never written to a path made of its name, but its name goes into the ledger, messages
+and whatever a user does with them: one that points elsewhere is refused, not repaired.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Final
+
+from headrace.producers.files.scan import WantedNames
+
+# Endings by which patterns name archives: such a pattern says nothing of what is in them.
+ARCHIVE_SUFFIXES: Final = (
+    ".zip",
+    ".tar",
+    ".tar.gz",
+    ".tgz",
+    ".tar.zst",
+    ".tzst",
+    ".tar.bz2",
+    ".tbz2",
+    ".tbz",
+    ".tar.xz",
+    ".txz",
+    ".tar.lz4",
+)
+ARCHIVE_PATTERNS: Final = tuple(f"*{suffix}" for suffix in ARCHIVE_SUFFIXES)
+
+# What systems put beside the files that people pack.
+_SYSTEM_FOLDERS: Final = frozenset({"__macosx", "system volume information", "$recycle.bin"})
+_SYSTEM_FILES: Final = frozenset({"thumbs.db", "desktop.ini", "icon\r"})
+
+_MOST_NAME_CHARACTERS: Final = 1_000
+_SHOWN_CHARACTERS: Final = 200
+_DRIVE: Final = re.compile(r"[A-Za-z]:")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def plain_name(raw: str) -> str:
+    """A member's name without what says nothing: `./a//b.csv` is `a/b.csv`."""
+    return "/".join(part for part in raw.split("/") if part not in ("", ".")) or raw
+
+
+def why_unsafe(raw: str) -> str | None:
+    """What is wrong with a member's name, as the archive gives it; None where nothing is."""
+    problem = None
+    if not raw.strip("./") and ".." not in raw:
+        problem = "is empty"
+    elif "\0" in raw:
+        problem = "has a NUL byte in it"
+    elif len(raw) > _MOST_NAME_CHARACTERS:
+        problem = f"has {len(raw):,} characters, expected at most {_MOST_NAME_CHARACTERS:,}"
+    elif raw.startswith("/"):
+        problem = "is absolute"
+    elif _DRIVE.match(raw):
+        problem = "begins with a drive letter"
+    elif "\\" in raw:
+        problem = "has a backslash in it"
+    elif ".." in raw.split("/"):
+        problem = "points out of its folder (..)"
+    elif _CONTROL.search(raw):
+        problem = "has control characters in it"
+    return problem
+
+
+def shown_name(raw: str) -> str:
+    """A name that is safe to store and to show, whatever it is made of."""
+    text = raw.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    if len(text) > _SHOWN_CHARACTERS:
+        return text[:_SHOWN_CHARACTERS] + "..."
+    return text or "(no name)"
+
+
+class WantedMembers:
+    """Decides by its name whether a source takes a member; it is passed over otherwise.
+
+    Patterns that name archives (`*.zip`) say which archives are looked into. The others say what is
+    taken out of them; where there are no others everything is. Archives in archives are looked into
+    where either kind matches, or everything is taken.
+    """
+
+    def __init__(self, patterns: Sequence[str], ignore: Sequence[str] = ()) -> None:
+        others = [p for p in patterns if not p.lower().endswith(ARCHIVE_SUFFIXES)]
+        self._wanted = WantedNames(patterns if others else ("*",))
+        self._ignored = WantedNames(ignore) if ignore else None
+
+    def __call__(self, archive: str, name: str) -> bool:
+        """Whether member `name` of `archive` is wanted.
+
+        A pattern with a `/` may mean the place in the archive, or in the folder with the archive's
+        name before it.
+        """
+        path = PurePosixPath(name.lower())
+        if path.name in _SYSTEM_FILES or not _SYSTEM_FOLDERS.isdisjoint(path.parts):
+            return False
+        if not self._wanted(name) and not self._wanted(f"{archive}/{name}"):
+            return False
+        return self._ignored is None or not (
+            self._ignored(name) or self._ignored(f"{archive}/{name}")
+        )
