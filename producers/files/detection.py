@@ -31,16 +31,19 @@ def detect_reading(path: Path, name: str, source: FileSource, stream: Stream) ->
     """See `headrace.producers.files.reading.detect`."""
     notes: list[str] = []
     look = look_at(path, name, source, notes)
-    format_ = source.format or _find_format(look)
+    format_ = source.format or look.binary or _find_format(look)
     if source.format is None:
         notes.append(f"format: {format_}")
-    if format_ == "csv":
+    if look.binary:
+        reading = Reading(format=look.binary)
+    elif format_ == "csv":
         reading = detect_csv(look, source.csv, notes)
     else:
         _check_json(look, format_)
         reading = Reading(format=format_, encoding=look.encoding)
     reading = replace(
         reading,
+        compression=look.compression,
         event_time_from=stream.event_time.from_,
         event_time_column=stream.event_time.column,
         event_time_format=stream.event_time.format,
@@ -53,7 +56,7 @@ def detect_reading(path: Path, name: str, source: FileSource, stream: Stream) ->
 
 
 def _find_format(look: Look) -> FileFormat:
-    suffix = PurePosixPath(look.name).suffix.lower()
+    suffix = PurePosixPath(look.bare_name).suffix.lower()
     kind = describe_markup(look.text)
     if kind:
         raise DeliveryRejectedError(

@@ -11,6 +11,7 @@ from headrace.producers.files.csv_grammar import Dialect
 
 if TYPE_CHECKING:
     from headrace.config_files import FileFormat, FileSource
+    from headrace.producers.files.compression import Compression
     from headrace.stream import Stream
 
 # Raised when the same bytes and the same reading would give other records or numbers than before.
@@ -36,7 +37,7 @@ class Reading:
     header: bool = True
     columns: tuple[str, ...] = ()
     skip_lines: int = 0
-    compression: str | None = None
+    compression: Compression | None = None
     records_path: str | None = None
     parallel: str | None = None
     sheet: str | None = None

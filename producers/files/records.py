@@ -53,7 +53,10 @@ def read_records(
     """
     scratch.mkdir(parents=True, exist_ok=True)
     times = EventTimes(reading, name=name, received_at=received_at)
-    with open_as_utf8(path, reading.encoding, scratch) as file, UnreadableLog(scratch) as log:
+    with (
+        open_as_utf8(path, reading.encoding, reading.compression) as file,
+        UnreadableLog(scratch) as log,
+    ):
         if reading.format == "csv":
             readable = yield from _csv_batches(
                 file, reading, times, log, name=name, first_number=first_number, scratch=scratch

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from headrace.config_files import FileFormat
+
 # First bytes and what has them (https://en.wikipedia.org/wiki/List_of_file_signatures).
 _SIGNATURES: Final = (
     (b"\x89PNG\r\n\x1a\n", "a PNG image"),
@@ -28,6 +30,17 @@ _SIGNATURES: Final = (
     (b"\x7fELF", "a program"),
     (b"{\\rtf", "a rich text document"),
 )
+# What is read though it is no text.
+BINARY_FORMATS: Final = frozenset[FileFormat]({"parquet", "avro", "excel"})
+_FORMATS: Final[tuple[tuple[bytes, FileFormat], ...]] = (
+    (b"PAR1", "parquet"),
+    (b"Obj\x01", "avro"),
+)
+_ZIP: Final = b"PK\x03\x04"
+_OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_WORKBOOK_NAMES: Final = (".xlsx", ".xlsm", ".xlsb", ".xls", ".xla", ".xlam", ".ods")
+# Members of a workbook's ZIP archive: Office Open XML, and OpenDocument's first one.
+_WORKBOOK_MEMBERS: Final = (b"xl/", b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet")
 _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b"))
 _MARKUP: Final = (
     (b"<!doctype html", "an HTML page"),
@@ -42,6 +55,18 @@ def describe_signature(sample: bytes) -> str | None:
         if sample.startswith(signature):
             return kind
     return "a tar archive" if sample[257:262] == b"ustar" else None
+
+
+def binary_format(sample: bytes, name: str) -> FileFormat | None:
+    """The format of a file that is no text but is read, by its first bytes; `name` is a hint."""
+    for signature, format_ in _FORMATS:
+        if sample.startswith(signature):
+            return format_
+    if sample.startswith((_ZIP, _OLE)):
+        named = name.lower().endswith(_WORKBOOK_NAMES)
+        if named or any(member in sample[:65_536] for member in _WORKBOOK_MEMBERS):
+            return "excel"
+    return None
 
 
 def is_binary(sample: bytes) -> bool:
