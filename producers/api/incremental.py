@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -21,26 +22,33 @@ class CursorValueError(HeadraceError):
     """A record has a value in the cursor's field that cannot be compared."""
 
 
-def highest(rule: Incremental, records: Iterable[object], so_far: str | None) -> str | None:
+def highest(rule: Incremental, records: Sequence[object], so_far: str | None) -> str | None:
     """The highest of `so_far` and the records' values of the field, as text as it stood there.
 
-    Records without a value say nothing. Raises `CursorValueError`.
+    Single records without a value, or with one that cannot be compared, say nothing. Raises
+    `CursorValueError` where that is so of all.
     """
     field = jmespath.compile(rule.field)
     best = so_far
-    for number, record in enumerate(records):
+    compared, problem = 0, None
+    for record in records:
         value = field.search(record)
         if value is None or value == "":
             continue
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise CursorValueError(
-                f"record {number} of the page has {type(value).__name__} at {rule.field},"
-                f" expected a {rule.type}",
-                remedy="check `cursor.field` of the source",
-            )
-        text = str(value)
-        if _is_above(rule, text, best):
-            best = text
+        try:
+            if isinstance(value, bool) or not isinstance(value, str | int | float):
+                raise _unfit(rule, value)
+            if _is_above(rule, str(value), best):
+                best = str(value)
+        except CursorValueError as error:
+            problem = error
+        else:
+            compared += 1
+    if records and not compared:
+        raise problem or CursorValueError(
+            f"none of the page's {len(records)} records has a value at {rule.field}",
+            remedy="check `cursor.field` of the source",
+        )
     return best
 
 
@@ -87,11 +95,7 @@ def _time(rule: Incremental, value: str) -> datetime:
     format_ = None if rule.format in ("iso", "date") else rule.format
     moment = parse_event_time(value, _UTC, format_)
     if moment is None:
-        raise CursorValueError(
-            f"found {value[:80]!r} at {rule.field}, expected a time as `format` says"
-            f" ({rule.format})",
-            remedy='check `cursor` of the source: its `format`, or `type = "number"` or "text"',
-        )
+        raise _unfit(rule, value)
     return moment
 
 
@@ -101,9 +105,17 @@ def _number(rule: Incremental, value: str) -> float | int:
     except ValueError:
         pass
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
-        raise CursorValueError(
-            f"found {value[:80]!r} at {rule.field}, expected a number",
-            remedy='check `cursor` of the source: its `field`, or `type = "time"` or "text"',
-        ) from None
+        raise _unfit(rule, value) from None
+    if not math.isfinite(number):
+        raise _unfit(rule, value)
+    return number
+
+
+def _unfit(rule: Incremental, value: object) -> CursorValueError:
+    what = f"a time written as {rule.format}" if rule.type == "time" else f"a {rule.type}"
+    return CursorValueError(
+        f"found {str(value)[:80]!r} at {rule.field}, expected {what}",
+        remedy="check `cursor` of the source: its `field`, `type` and `format`",
+    )

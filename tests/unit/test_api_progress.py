@@ -58,9 +58,22 @@ def test_numbers_compare_as_numbers_and_texts_as_texts() -> None:
 
 
 @pytest.mark.parametrize("value", [True, ["x"], {"a": 1}, "soon"])
-def test_a_value_that_cannot_be_compared_is_said(value: object) -> None:
+def test_values_none_of_which_can_be_compared_are_said(value: object) -> None:
+    rule = Incremental(field="at", parameter="since")
     with pytest.raises(CursorValueError, match="expected"):
-        highest(Incremental(field="at", parameter="since"), [{"at": value}], None)
+        highest(rule, [{"at": value}], None)
+    assert highest(rule, [{"at": value}, {"at": "2021-05-15"}], None) == "2021-05-15"
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e999", "x"])
+def test_what_is_no_number_does_not_stop_a_cursor_for_ever(value: str) -> None:
+    rule = Incremental(field="id", parameter="since", type="number")
+    assert highest(rule, [{"id": value}, {"id": 7}], None) == "7"
+
+
+def test_a_field_that_no_record_has_is_said() -> None:
+    with pytest.raises(CursorValueError, match="none of the page's 2 records"):
+        highest(Incremental(field="updated", parameter="since"), [{"at": 1}, {}], None)
 
 
 def test_what_is_asked_for_is_less_by_the_overlap() -> None:
