@@ -130,6 +130,27 @@ WAITING_FILES: Final = _gauge(
     "Files seen and not taken yet, as they have not settled or cannot be read.",
     ["source"],
 )
+CALLS: Final = _counter(
+    "produce",
+    "headrace_calls_total",
+    "Calls of webhooks since the role started. Outcome accepted: on disk, and answered so. Others"
+    " were not let in: unsigned, too_large, wrong_type, malformed, too_slow, too_many, unwritable,"
+    " closed, gone.",
+    ["source", "outcome"],
+)
+CALL_SECONDS: Final = _histogram(
+    "produce",
+    "headrace_call_seconds",
+    "From a call's headers to its answer, of those that were accepted.",
+    ["source"],
+    buckets=_WORK_BUCKETS,
+)
+WAITING_CALL_BYTES: Final = _gauge(
+    "produce",
+    "headrace_waiting_call_bytes",
+    "Calls that were accepted and are no deliveries yet.",
+    ["source"],
+)
 ARRIVAL_TO_BRONZE_SECONDS: Final = _histogram(
     "produce",
     "headrace_arrival_to_bronze_seconds",

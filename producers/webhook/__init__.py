@@ -1,0 +1,1 @@
+"""Webhooks: calls made durable before they are answered, then taken in like all that arrives."""

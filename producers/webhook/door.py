@@ -1,0 +1,168 @@
+"""`POST /hooks/<source>`: who may come in, and the answer once his call is on disk.
+
+It needs nothing but the spool: calls are answered while the broker is away and while the producer
+is still starting. It lives in the event loop of the role's HTTP port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Final
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from headrace.config_webhook import WebhookSource
+from headrace.metrics import CALL_SECONDS, CALLS
+from headrace.producers.delivery import Exchange
+from headrace.producers.webhook.call import Call
+from headrace.producers.webhook.call_body import Room, read_body, too_large
+from headrace.producers.webhook.cloud_events import (
+    NoCloudEventError,
+    UnknownFormatError,
+    mode_of,
+    name_of,
+)
+from headrace.producers.webhook.headers import Headers
+from headrace.producers.webhook.journal import Journal, JournalClosedError
+from headrace.producers.webhook.naming import name_call
+from headrace.producers.webhook.refusal import CallRefusedError
+from headrace.producers.webhook.signature import flaw_in
+
+log = structlog.get_logger("produce")
+
+_ROOM_BYTES: Final = 64_000_000
+# A body over this is checked in a thread: others must not wait for its hash.
+_LONG_BODY_BYTES: Final = 1_000_000
+_FULL_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Door:
+    """Lets calls in, while it is open."""
+
+    def __init__(
+        self, sources: Mapping[str, WebhookSource], now: Callable[[], float] = time.time
+    ) -> None:
+        self._sources = sources
+        self._now = now
+        self._journals: Mapping[str, Journal] = {}
+        longest = max((source.max_body for source in sources.values()), default=0)
+        self._room = Room(max(_ROOM_BYTES, 2 * longest))
+
+    def routes(self) -> list[BaseRoute]:
+        """What the HTTP port serves for it."""
+        return [Route("/hooks/{source}", self._called, methods=["POST"])]
+
+    @contextmanager
+    def opened(self, journals: Mapping[str, Journal]) -> Iterator[None]:
+        """Let calls in meanwhile, into these journals; each source has one."""
+        self._journals = journals
+        try:
+            yield
+        finally:
+            self._journals = {}
+
+    # --- in the event loop of the HTTP port
+
+    async def _called(self, request: Request) -> Response:
+        name = request.path_params["source"]
+        source = self._sources.get(name)
+        if source is None:
+            return JSONResponse({"error": "there is no such webhook"}, status_code=404)
+        began = time.perf_counter()
+        try:
+            delivery = await self._take(name, source, request)
+        except CallRefusedError as refusal:
+            CALLS.labels(name, refusal.outcome).inc()
+            log.info("call_refused", source=name, status=refusal.status, reason=refusal.text)
+            return refusal.response()
+        CALLS.labels(name, "accepted").inc()
+        CALL_SECONDS.labels(name).observe(time.perf_counter() - began)
+        return JSONResponse({"delivery": delivery}, status_code=202)
+
+    async def _take(self, name: str, source: WebhookSource, request: Request) -> str:
+        headers = Headers(
+            (key.decode("latin-1"), value.decode("latin-1")) for key, value in request.headers.raw
+        )
+        journal = self._journals.get(name)
+        if journal is None:
+            raise CallRefusedError(503, "closed", "starting or stopping", retry_after_seconds=1)
+        _refuse_by_headers(source, headers)
+        if journal.waiting_bytes > source.max_waiting:
+            raise CallRefusedError(429, "too_many", "too many calls wait", retry_after_seconds=10)
+        with self._room.held() as held:
+            body = await read_body(request.stream(), held, source.max_body)
+            if len(body) > _LONG_BODY_BYTES:
+                call = await asyncio.to_thread(self._let_in, name, source, request, headers, body)
+            else:
+                call = self._let_in(name, source, request, headers, body)
+            await _keep(name, journal, call)
+        return call.name
+
+    def _let_in(
+        self, name: str, source: WebhookSource, request: Request, headers: Headers, body: bytes
+    ) -> Call:
+        """The call, if who makes it may and it is what it says. Raises `CallRefusedError`."""
+        now = self._now()
+        flaw = flaw_in(source.signature, headers, body, now)
+        if flaw is not None:
+            log.warning("call_not_signed", source=name, reason=flaw.value)
+            raise CallRefusedError(401, "unsigned", "the signature is not right", whole=True)
+        try:
+            mode = mode_of(headers)
+            event = None if mode is None else name_of(mode, headers, body)
+        except UnknownFormatError as error:
+            raise CallRefusedError(415, "wrong_type", str(error), whole=True) from error
+        except NoCloudEventError as error:
+            raise CallRefusedError(400, "malformed", str(error), whole=True) from error
+        if mode is None and not body:
+            raise CallRefusedError(400, "malformed", "an empty body", whole=True)
+        received_at = datetime.fromtimestamp(now, UTC)
+        call_name, identity_by = name_call(source, headers, body, event, received_at)
+        token_header = source.signature.header_name if source.signature.kind == "token" else None
+        exchange = Exchange(
+            request.method,
+            request.url.path,  # what stands behind it may be a secret
+            None,
+            headers.without_secrets(token_header),
+            received_at,
+        )
+        return Call(call_name, identity_by, exchange, body)
+
+
+def _refuse_by_headers(source: WebhookSource, headers: Headers) -> None:
+    if headers.content_encoding is not None:
+        raise CallRefusedError(415, "wrong_type", "a body may not be compressed")
+    content_type = headers.content_type or "application/octet-stream"
+    if not any(fnmatchcase(content_type, pattern) for pattern in source.content_types):
+        raise CallRefusedError(415, "wrong_type", f"expected {' or '.join(source.content_types)}")
+    length = headers.only("content-length")
+    if length is not None and length.isdecimal() and int(length) > source.max_body:
+        raise too_large(source.max_body)
+
+
+async def _keep(name: str, journal: Journal, call: Call) -> None:
+    try:
+        await journal.append(call.to_bytes())
+    except JournalClosedError as error:
+        raise CallRefusedError(
+            503, "closed", "starting or stopping", retry_after_seconds=1, whole=True
+        ) from error
+    except OSError as error:
+        log.warning("call_not_kept", source=name, reason=error.strerror or str(error))
+        full = error.errno in _FULL_ERRORS
+        raise CallRefusedError(
+            503,
+            "unwritable",
+            "no space to keep it" if full else "it could not be kept",
+            retry_after_seconds=30 if full else 5,
+            whole=True,
+        ) from error

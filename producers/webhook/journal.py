@@ -1,0 +1,337 @@
+"""A source's journal in the spool: what was sent to us is on disk here before it is acknowledged.
+
+Many calls share one fsync: while one is under way the next group gathers. Written in one event
+loop, read (and removed, once it is elsewhere) from any thread. It lies beside the deliveries:
+
+    <spool>/<source>/.calls-<time>-<hex>    a segment: see `journal_segment`
+
+A process never appends to a segment of another one. What a crash leaves at the end of one, half
+written and never acknowledged, is passed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import structlog
+
+from headrace.producers.webhook.journal_segment import (
+    HEADER_BYTES,
+    Damage,
+    frame_head,
+    framed_bytes,
+    marker_of,
+    new_header,
+    read_frames,
+)
+
+log = structlog.get_logger("produce")
+
+SEGMENT_PREFIX: Final = ".calls-"
+DAMAGED_PREFIX: Final = ".damaged-calls-"
+_SEGMENT_BYTES: Final = 16_000_000
+_WRITE_BYTES: Final = 1_000_000
+
+
+class Position(NamedTuple):
+    """How far a journal was read: up to byte `offset` of a segment."""
+
+    segment: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.segment}:{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position | None:
+        """What `str` wrote; None where it is something else."""
+        segment, separator, offset = text.rpartition(":")
+        if not separator or not segment or not (offset.isascii() and offset.isdecimal()):
+            return None
+        return cls(segment, int(offset))
+
+
+class JournalClosedError(Exception):
+    """Nothing is appended any more; what was waiting to be is not in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Acknowledged payloads in their order, and the position behind them."""
+
+    payloads: tuple[bytes, ...]
+    position: Position
+
+
+@dataclass(slots=True)
+class _Segment:
+    path: Path
+    size: int
+    """Up to here it may be read."""
+
+
+class Journal:
+    """The journal in `folder`; made with the first that is appended.
+
+    `sync` makes a file's bytes durable; `on_appended` is called in the writing loop after each
+    group.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        segment_bytes: int = _SEGMENT_BYTES,
+        sync: Callable[[int], None] | None = None,
+        on_appended: Callable[[int], None] = lambda _payloads: None,
+    ) -> None:
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._sync = sync or _sync_data
+        self._on_appended = on_appended
+        self._lock = threading.Lock()
+        self._segments = {
+            path.name: _Segment(path, path.stat().st_size)
+            for path in sorted(folder.glob(f"{SEGMENT_PREFIX}*"))
+        }
+        self._number = max((_number_of(name) for name in self._segments), default=0)
+        self._read_to: Position | None = None
+        self._descriptor: int | None = None
+        self._open: _Segment | None = None
+        self._marker = b""
+        self._gathering: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+
+    # --- writing, in one event loop
+
+    async def append(self, payload: bytes) -> None:
+        """Returns when the payload is on disk.
+
+        Raises `OSError` where it may not be, `JournalClosedError` where it is not.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._gathering.append((payload, done))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_groups())
+        await done
+
+    async def _write_groups(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._gathering:
+                group, self._gathering = self._gathering, []
+                error: Exception | None = None
+                try:
+                    payloads = [payload for payload, _ in group]
+                    await loop.run_in_executor(self._thread, self._write, payloads)
+                except OSError as failure:
+                    error = failure
+                except RuntimeError:  # its thread was told to end
+                    error = JournalClosedError()
+                for _, done in group:
+                    if done.done():  # whoever called has hung up
+                        continue
+                    if error is None:
+                        done.set_result(None)
+                    else:
+                        done.set_exception(error)
+                if error is None:
+                    self._on_appended(len(group))
+        finally:
+            self._writing = None
+
+    def close(self) -> None:
+        """Nothing is appended any more. What stands in it stays there."""
+        self._thread.shutdown(wait=True)
+        self._end_segment()
+
+    def _write(self, payloads: Sequence[bytes]) -> None:
+        """In the journal's own thread."""
+        descriptor, segment = self._writable()
+        size = segment.size
+        try:
+            for chunk in _in_chunks(self._framed(payloads)):
+                size += _write_all(descriptor, chunk)
+            self._sync(descriptor)
+        except OSError:
+            # What was written of the group must not lie between frames that are acknowledged; and
+            # after an fsync that failed nobody knows what is on disk of what comes after.
+            with suppress(OSError):
+                os.ftruncate(descriptor, segment.size)
+            self._end_segment()
+            raise
+        with self._lock:
+            segment.size = size
+        if size >= self._segment_bytes:
+            self._end_segment()
+
+    def _framed(self, payloads: Sequence[bytes]) -> Iterator[bytes]:
+        for payload in payloads:
+            yield frame_head(self._marker, payload)
+            yield payload
+
+    def _writable(self) -> tuple[int, _Segment]:
+        if self._descriptor is not None and self._open is not None:
+            return self._descriptor, self._open
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # Names sort by age, also where the clock was set back.
+        self._number = max(time.time_ns(), self._number + 1)
+        path = self._folder / f"{SEGMENT_PREFIX}{self._number:020}-{os.urandom(4).hex()}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        try:
+            header = new_header()
+            _write_all(descriptor, header)
+            self._sync(descriptor)
+            for folder in (self._folder, self._folder.parent):
+                _sync_folder(folder)
+        except OSError:
+            os.close(descriptor)
+            with suppress(OSError):
+                path.unlink()
+            raise
+        self._marker = marker_of(header) or b""
+        self._descriptor = descriptor
+        self._open = _Segment(path, HEADER_BYTES)
+        with self._lock:
+            self._segments[path.name] = self._open
+        return descriptor, self._open
+
+    def _end_segment(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        with self._lock:
+            self._open = None
+        if descriptor is not None:
+            with suppress(OSError):
+                os.close(descriptor)
+
+    # --- reading, by one reader, in any thread
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What stands in it and was not read away yet."""
+        with self._lock:
+            return self._waiting_bytes()
+
+    def _waiting_bytes(self) -> int:
+        total = 0
+        for name, segment in self._segments.items():
+            read_to = HEADER_BYTES
+            if self._read_to is not None and self._read_to.segment == name:
+                read_to = max(read_to, self._read_to.offset)
+            total += max(0, segment.size - read_to)
+        return total
+
+    def read(self, max_payloads: int, max_bytes: int) -> Entries | None:
+        """The next that were acknowledged, at least one where there is one; None: nothing new.
+
+        They are read again until `read_away` says that they need not be; that has to be said of a
+        position without payloads too (there was nothing but what a crash had left). Raises
+        `OSError`.
+        """
+        with self._lock:
+            segments = [(segment.path, segment.size) for segment in self._segments.values()]
+            read_to = self._read_to
+        payloads: list[bytes] = []
+        position = read_to
+        size = 0
+        for path, limit in segments:
+            start = read_to.offset if read_to is not None and read_to.segment == path.name else 0
+            with path.open("rb") as file:
+                for found in read_frames(file, start, limit):
+                    position = Position(path.name, found.end)
+                    if isinstance(found, Damage):
+                        self._tell(path, found, limit)
+                        continue
+                    payloads.append(found.payload)
+                    size += framed_bytes(found.payload)
+                    if len(payloads) >= max_payloads or size >= max_bytes:
+                        return Entries(tuple(payloads), position)
+            position = Position(path.name, limit)
+        if position is None or position == read_to:
+            return None
+        return Entries(tuple(payloads), position)
+
+    def go_on_from(self, position: Position | None) -> None:
+        """What is before this was read away by a former process."""
+        with self._lock:
+            if position is not None and position.segment in self._segments:
+                self._read_to = position
+
+    def read_away(self, position: Position) -> None:
+        """What is up to there is durable elsewhere; segments that are done with are removed."""
+        gone: list[_Segment] = []
+        with self._lock:
+            self._read_to = position
+            while (name := next(iter(self._segments), position.segment)) != position.segment:
+                gone.append(self._segments.pop(name))
+            last = self._segments.get(position.segment)
+            if last is not None and last is not self._open and position.offset >= last.size:
+                gone.append(self._segments.pop(position.segment))
+        for segment in gone:
+            with suppress(OSError):
+                segment.path.unlink()
+
+    def _tell(self, path: Path, damage: Damage, limit: int) -> None:
+        """Say what is not adopted, and keep what may have been acknowledged for a person."""
+        if damage.end >= limit:
+            log.info("journal_tail_cut", path=str(path), bytes=damage.end - damage.start)
+            return
+        kept = path.with_name(DAMAGED_PREFIX + path.name.removeprefix(SEGMENT_PREFIX))
+        if not kept.exists():
+            with suppress(OSError):
+                kept.hardlink_to(path)
+        log.error(
+            "journal_damaged",
+            path=str(kept),
+            first_byte=damage.start,
+            bytes=damage.end - damage.start,
+        )
+
+
+def _number_of(name: str) -> int:
+    number = name.removeprefix(SEGMENT_PREFIX).partition("-")[0]
+    return int(number) if number.isascii() and number.isdecimal() else 0
+
+
+def _in_chunks(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Small ones together: a write each would cost more than the bytes."""
+    gathered: list[bytes] = []
+    size = 0
+    for part in parts:
+        gathered.append(part)
+        size += len(part)
+        if size >= _WRITE_BYTES:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)
+
+
+def _write_all(descriptor: int, data: bytes) -> int:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+    return len(data)
+
+
+def _sync_data(descriptor: int) -> None:
+    # macOS has no fdatasync.
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
