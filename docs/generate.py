@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import click
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -27,7 +27,14 @@ REFERENCE = Path(__file__).parent / "reference"
 _LIMITS = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
 _WIDTH = 96
 _DURATION_UNITS = (("d", 86_400.0), ("h", 3_600.0), ("m", 60.0), ("s", 1.0))
-_PLAIN_TYPES = {str: "text", int: "number", float: "number", bool: "true or false", date: "date"}
+_PLAIN_TYPES = {
+    SecretStr: "text",
+    str: "text",
+    int: "number",
+    float: "number",
+    bool: "true or false",
+    date: "date",
+}
 
 CONFIG_HEAD = """\
 # Config reference
@@ -153,7 +160,12 @@ def type_text(annotation: Any) -> str:
         return f"table of {type_text(arguments[1])}s"
     if nested(annotation):
         return "table"
-    return type_text(next(part for part in arguments if part is not type(None)))
+    if origin is Annotated:
+        return type_text(arguments[0])
+    if not arguments:
+        raise TypeError(f"no words for the type {annotation!r}")
+    parts = [type_text(part) for part in arguments if part is not type(None)]
+    return " or ".join(dict.fromkeys(parts))
 
 
 def toml(value: Any) -> str:

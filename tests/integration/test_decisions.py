@@ -208,7 +208,7 @@ async def test_a_rejected_one_is_retried_when_it_is_asked_for(
     project.drop_rows("a.csv", ROWS)
     # An older headrace, that could not read such files.
     older = patch(
-        "headrace.producers.deliverer.detect", side_effect=DeliveryRejectedError("no table")
+        "headrace.producers.deciding_reading.detect", side_effect=DeliveryRejectedError("no table")
     )
     with older:
         await produce_once(project.config, bootstrap_servers=servers)

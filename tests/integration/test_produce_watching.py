@@ -385,13 +385,13 @@ async def test_a_delivery_that_nobody_expected_keeps_no_other(
             raise ZeroDivisionError("our own mistake")
         return detect(path, name, source, stream)
 
-    monkeypatch.setattr("headrace.producers.deliverer.detect", stumble)
+    monkeypatch.setattr("headrace.producers.deciding_reading.detect", stumble)
     async with staying(project.config, embedded_broker.bootstrap_servers) as producer:
         project.drop("bad.csv", "x")
         project.drop("good.csv", "y")
         await until(lambda: names(project, "published") == {"good.csv"})
         await until(lambda: any(row.reason for row in deliveries(project)))
-        monkeypatch.setattr("headrace.producers.deliverer.detect", detect)
+        monkeypatch.setattr("headrace.producers.deciding_reading.detect", detect)
         assert (await ask(producer))["published"] == 1
     assert names(project, "published") == {"bad.csv", "good.csv"}
     assert [row.reason for row in deliveries(project)] == [None, None]

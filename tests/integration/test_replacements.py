@@ -177,7 +177,7 @@ async def test_what_was_rejected_in_anothers_place_is_tried_again(
         await land(project, servers)
         first = rows(project)[0].delivery_id
         unreadable = DeliveryRejectedError("no table")
-        with patch("headrace.producers.deliverer.detect", side_effect=unreadable):
+        with patch("headrace.producers.deciding_reading.detect", side_effect=unreadable):
             await decide(project, servers, Action.REREAD, first)
         assert [row.state for row in rows(project)] == ["landed", "rejected"]
         await decide(project, servers, Action.REREAD, first)
