@@ -23,7 +23,7 @@ from typing import Final
 
 _JUDGED_BYTES: Final = 32_000
 _WIDE: Final = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
-_CONTROLS: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
+_CONTROLS: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd-\uffff]")
 _LINE_ENDS: Final = re.compile("[\r\n]")
 # Each stands for its likes: cp932 for Shift-JIS, cp949 for EUC-KR, gb18030 for GB2312 and GBK.
 _WESTERN: Final = "cp1252"
@@ -47,19 +47,23 @@ _ACCENTED_WORD: Final = re.compile(rb"\w*[\x80-\xff]+\w*")
 
 
 def wide_encoding(sample: bytes) -> str | None:
-    """UTF-16 or UTF-32 without a byte order mark, where a sample can be nothing else."""
+    """UTF-16 or UTF-32 without a byte order mark, where a sample can be nothing else.
+
+    The sample is the whole file, or a multiple of four bytes of it.
+    """
     if b"\x00" not in sample:
         return None
     for encoding in _WIDE:
-        unit = 4 if encoding.startswith("utf-32") else 2
-        try:
-            text = sample[: len(sample) // unit * unit].decode(encoding, errors="strict")
-        except UnicodeDecodeError as error:
-            # A pair of surrogates may be cut in two at the end.
-            if error.start < len(sample) - 4:
-                continue
-            text = sample[: error.start].decode(encoding)
-        if _LINE_ENDS.search(text) and not _CONTROLS.search(text):
+        if len(sample) % (4 if encoding.startswith("utf-32") else 2):
+            continue
+        # A pair of surrogates may be cut in two at the end.
+        text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(sample)
+        first_line = _LINE_ENDS.split(text, maxsplit=1)[0]
+        if (
+            len(first_line) < len(text)
+            and re.search("[ -~]", first_line)
+            and not _CONTROLS.search(text)
+        ):
             return encoding
     return None
 
