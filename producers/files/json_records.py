@@ -86,8 +86,13 @@ def _kind(value: object) -> str:
             return "a number"
 
 
-def cut_lines(file: BinaryIO, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Piece]:
-    """NDJSON (https://github.com/ndjson/ndjson-spec): a record a line; blank lines are none."""
+def cut_lines(
+    file: BinaryIO, chunk_bytes: int = _CHUNK_BYTES, *, indented: bool = False
+) -> Iterator[Piece]:
+    """NDJSON (https://github.com/ndjson/ndjson-spec): a record a line; blank lines are none.
+
+    `indented`: blanks around a line belong to it, but for the carriage return at its end.
+    """
     start, line = 0, 1
     buffer = file.read(max(chunk_bytes, len(_BYTE_ORDER_MARK)))
     if buffer.startswith(_BYTE_ORDER_MARK):
@@ -109,7 +114,9 @@ def cut_lines(file: BinaryIO, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Piece
             lines.pop()
         for data in lines:
             stripped = data.strip(_BLANK)
-            if stripped:
+            if stripped and indented:
+                yield Piece(start, len(kept := data.removesuffix(b"\r")), line, kept)
+            elif stripped:
                 yield Piece(start + data.find(stripped), len(stripped), line, stripped)
             start += len(data) + 1
             line += 1

@@ -1,0 +1,259 @@
+"""Records that stand at a path in a JSON document, cut out without holding the document.
+
+A path is the part of JMESPath (https://jmespath.org/specification.html) that needs no look at the
+whole: names with dots between, `features` or `data."my items"`, and `[]` or `[*]` where an array
+is to be gone through on the way. An array at its end is taken apart; a document whose top is an
+array is as many documents as that has elements.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterator
+from typing import BinaryIO, Final
+
+import orjson
+
+from headrace.producers.files.json_records import MAX_RECORD_BYTES, Piece
+from headrace.producers.files.json_values import (
+    NO_DOCUMENT,
+    cut_bracketed,
+    cut_element,
+    cut_elements,
+    not_closed,
+)
+from headrace.producers.files.json_window import CHUNK_BYTES, Window
+
+_NAME: Final = re.compile(
+    r'(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<quoted>"(?:[^"\\]|\\.)+")|(?P<spread>\[\*?\])'
+)
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\(?s:.))*+"')
+_IN_STRING: Final = re.compile(rb'(?:[^"\\]++|\\(?s:.))*+')
+_PLAIN: Final = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\(?s:.))*+")*+')
+_NOT_CLOSED: Final = "brackets or quotes are not closed"
+_NAMES_SHOWN: Final = 10
+
+_SCALAR: Final = re.compile(rb"[^,\]} \t\r\n]*+")
+
+# The names on the way to the records; None: go through an array.
+Place = tuple[str | None, ...]
+# Cuts pieces; returns whether what it went through is whole.
+_Cut = Generator[Piece, None, bool]
+
+
+def parse_place(path: str) -> Place | None:
+    """The steps of a simple path; None where it is another JMESPath expression.
+
+    `@` is the document itself, without a step.
+    """
+    path = path.strip()
+    steps: list[str | None] = []
+    position = 0
+    while position < len(path) and path != "@":
+        match = _NAME.match(path, position)
+        if match is None:
+            return None
+        if match["spread"] is None:
+            dotted = position > 0 and path[position - 1] == "."
+            if bool(steps) != dotted:
+                return None
+            steps.append(match["name"] or str(orjson.loads(match["quoted"])))
+        else:
+            if steps[-1:] == [None]:
+                return None
+            steps.append(None)
+        position = match.end()
+        if path[position : position + 1] == "." and position + 1 < len(path):
+            position += 1
+            if path[position] == "[":
+                return None
+    if steps[-1:] == [None]:
+        steps.pop()
+    # Documents in an array are gone through anyway.
+    return tuple(steps[1:] if steps and steps[0] is None else steps)
+
+
+class PlacedRecords:
+    """The records at a place of a file's documents; `found`: whether any document has the place.
+
+    One that has not is a piece that is no record, which says what it has instead.
+    """
+
+    def __init__(self, file: BinaryIO, place: Place, chunk_bytes: int = CHUNK_BYTES) -> None:
+        self._window = Window(file, chunk_bytes)
+        self._place = place
+        self._names: dict[str, None] = {}
+        self._met = False
+        self.found = False
+
+    def __iter__(self) -> Iterator[Piece]:
+        window = self._window
+        while first := window.next_byte():
+            if first == b"{":
+                whole = yield from self._document()
+            elif first == b"[":
+                whole = yield from self._array(self._document)
+            else:
+                yield window.rest(NO_DOCUMENT)
+                return
+            if not whole:
+                return
+
+    def _document(self) -> _Cut:
+        """One document at the window's position; False where it is broken."""
+        window = self._window
+        if window.next_byte() != b"{":
+            piece = cut_element(window)
+            yield piece
+            return piece.data is not None
+        start, line = window.offset, window.line()
+        self._met, self._names = False, {}
+        whole = yield from self._object(self._place, outermost=True)
+        if whole and not self._met:
+            length = window.offset - start
+            yield Piece(start, length, line, None, self._missing())
+        self.found = self.found or self._met
+        return whole
+
+    def _missing(self) -> str:
+        wanted = ".".join("[]" if step is None else step for step in self._place)
+        wanted = wanted.replace(".[]", "[]")
+        shown = ", ".join(list(self._names)[:_NAMES_SHOWN]) or "none"
+        more = ", ..." if len(self._names) > _NAMES_SHOWN else ""
+        return f"has nothing at the path {wanted}; its names: {shown}{more}"
+
+    def _object(self, place: Place, *, outermost: bool = False) -> _Cut:
+        """Go through an object for the first name of `place`."""
+        window = self._window
+        window.position += 1
+        if window.next_byte() == b"}":
+            window.position += 1
+            return True
+        while True:
+            name = self._name()
+            if name is None:
+                yield window.rest("expected a name in quotes and a colon here")
+                return False
+            if outermost and len(self._names) <= _NAMES_SHOWN:
+                self._names[name] = None
+            if name == place[0]:
+                whole = yield from self._value(place[1:])
+            else:
+                whole = yield from self._passed_over()
+            if not whole:
+                return False
+            following = window.next_byte()
+            if following not in (b",", b"}"):
+                yield window.rest(not_closed("the object", following, "}"))
+                return False
+            window.position += 1
+            if following == b"}":
+                return True
+
+    def _name(self) -> str | None:
+        """A name and its colon; None where there is none."""
+        window = self._window
+        if window.next_byte() != b'"':
+            return None
+        while (match := _STRING.match(window.data, window.position)) is None:
+            if len(window.data) - window.position > MAX_RECORD_BYTES or not window.grow():
+                return None
+        try:
+            name = orjson.loads(match[0])
+        except orjson.JSONDecodeError:
+            return None
+        window.position = match.end()
+        if window.next_byte() != b":":
+            return None
+        window.position += 1
+        return str(name)
+
+    def _value(self, place: Place) -> _Cut:
+        """What is at the position, with so many steps still to go."""
+        window = self._window
+        first = window.next_byte()
+        if place and place[0] is None and first == b"[":
+            self._met = True
+            return (yield from self._array(lambda: self._value(place[1:])))
+        if place and place[0] is not None and first == b"{":
+            return (yield from self._object(place))
+        if place or first == b"n":
+            # Null is a place without records.
+            self._met = self._met or not place
+            return (yield from self._passed_over())
+        self._met = True
+        if first == b"[":
+            return (yield from cut_elements(window))
+        piece = cut_bracketed(window) if first == b"{" else cut_element(window)
+        yield piece
+        return piece.data is not None
+
+    def _array(self, element: Callable[[], _Cut]) -> _Cut:
+        window = self._window
+        window.position += 1
+        if window.next_byte() == b"]":
+            window.position += 1
+            return True
+        while True:
+            if not (yield from element()):
+                return False
+            following = window.next_byte()
+            if following not in (b",", b"]"):
+                yield window.rest(not_closed("the array", following))
+                return False
+            window.position += 1
+            if following == b"]":
+                return True
+            if not window.next_byte():
+                yield window.rest(not_closed("the array", b""))
+                return False
+
+    def _passed_over(self) -> _Cut:
+        if pass_over(self._window):
+            return True
+        yield self._window.rest(_NOT_CLOSED)
+        return False
+
+
+def pass_over(window: Window) -> bool:
+    """Move behind the value at the position, however long; False where the file ends before."""
+    depth = 0
+    while first := window.next_byte():
+        if first == b'"':
+            if not _pass_string(window):
+                return False
+        elif first in b"[]{}":
+            if not depth and first in b"]}":
+                return False
+            depth += 1 if first in b"[{" else -1
+            window.position += 1
+        elif depth:
+            _move_on(window, _PLAIN)
+        else:
+            _pass_scalar(window)
+        if not depth:
+            return True
+    return False
+
+
+def _pass_string(window: Window) -> bool:
+    window.position += 1
+    while True:
+        _move_on(window, _IN_STRING)
+        if window.data[window.position : window.position + 1] == b'"':
+            window.position += 1
+            return True
+        if not window.grow():
+            return False
+
+
+def _pass_scalar(window: Window) -> None:
+    _move_on(window, _SCALAR)
+    while window.position == len(window.data) and window.grow():
+        _move_on(window, _SCALAR)
+
+
+def _move_on(window: Window, pattern: re.Pattern[bytes]) -> None:
+    match = pattern.match(window.data, window.position)
+    assert match is not None, "the pattern matches nothing as well"
+    window.position = match.end()
