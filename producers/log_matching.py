@@ -6,9 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Final, Protocol
 
-from headrace.producers.log_position import LogPosition
+from headrace.producers.log_position import Checkpoint, LogPosition
+
+# A log whose file is gone is known again in another file by so many bytes at least: less may be
+# what every log of its kind begins with.
+_EVIDENCE_BYTES: Final = 256
 
 
 class LogFile(Protocol):
@@ -53,12 +57,13 @@ def match_logs(
 
     `files` match the source's patterns; `others` do not, and are looked at only for what is left
     of a log that is in none of `files`. A log is known again by its inode and what was before its
-    position; by the latter alone where it was copied. While the file it is in still stands, a
-    shorter one that begins alike is a copy of it, a longer one is another log. Where a file was
-    emptied and written anew (`copytruncate`) it is a new log, and the copy goes on with the old.
+    position; by the latter alone where it was copied and its own file emptied, or is gone. While
+    the file it is in still stands, a shorter one that begins alike is a copy of it, a longer one is
+    another log. Where a file was emptied and written anew (`copytruncate`) it is a new log, and the
+    copy goes on with the old.
     """
     matched = Matched()
-    known = _Known(positions)
+    known = _Known(positions, frozenset(file.inode for file in (*files, *others)))
     unknown: list[LogFile] = []
     claimed: set[str] = set()
     # The largest first: of two that claim a log the other one is its copy.
@@ -119,7 +124,8 @@ def _place(file: LogFile, known: _Known, matched: Matched) -> None:
 class _Known:
     """The known logs, found by inode and by how they begin."""
 
-    def __init__(self, positions: Iterable[LogPosition]) -> None:
+    def __init__(self, positions: Iterable[LogPosition], inodes: frozenset[int]) -> None:
+        self._inodes = inodes
         self._by_inode: defaultdict[int, list[LogPosition]] = defaultdict(list)
         self._by_head: defaultdict[int, defaultdict[str, list[LogPosition]]] = defaultdict(
             lambda: defaultdict(list)
@@ -150,9 +156,12 @@ class _Known:
     def gone_on_in(self, file: LogFile, matched: Matched | None) -> Iterator[LogPosition]:
         """The logs that a file holds all of; with `matched`, of those that are nowhere else."""
         for position in self.alike(file):
-            if (
-                matched is None or position.key not in matched.going_on
-            ) and position.goes_on_in(file.size, file.read):
+            if matched is not None and position.key in matched.going_on:
+                continue
+            gone = self._inodes.isdisjoint(position.inodes)
+            if gone and position.offset < _EVIDENCE_BYTES:
+                continue
+            if position.goes_on_in(file.size, file.read):
                 yield position
 
     def may_be_of_interest(self, file: LogFile, claimed: set[str]) -> bool:
@@ -173,6 +182,4 @@ def _stem(place: str) -> str:
 
 
 def _head(file: LogFile, size: int) -> str:
-    from headrace.producers.log_position import Checkpoint
-
     return Checkpoint.of(file.read, size).hash

@@ -87,9 +87,7 @@ class LogPosition:
 
     def goes_on_in(self, size: int, read: Read) -> bool:
         """Whether a file holds all that was taken of the log, as far as that is compared."""
-        return (
-            size >= self.offset and self.head.holds(read) and self.checkpoints[-1].holds(read)
-        )
+        return size >= self.offset and self.head.holds(read) and self.checkpoints[-1].holds(read)
 
     def began_as(self, size: int, read: Read) -> bool:
         """Whether a file is shorter than what was taken, and holds the beginning of that."""

@@ -16,10 +16,11 @@ import structlog
 
 from headrace.config_files import FileSource
 from headrace.producers.files.folder_events import ChangeKind, FolderChange, FolderEvents
+from headrace.producers.files.scan import WantedNames
 from headrace.producers.files.silent_mounts import silent_file_system
-from headrace.producers.intake import FolderAbsentError
 from headrace.producers.look_agenda import DEBOUNCE_SECONDS, Due, LookAgenda, settles_in
 from headrace.producers.taking import Found, Taking
+from headrace.producers.watched_folder import FolderAbsentError
 
 log = structlog.get_logger("produce")
 
@@ -90,7 +91,7 @@ class SourceWatch:
         loop = asyncio.get_running_loop()
         events = FolderEvents(
             self._folder,
-            self._source.patterns,
+            WantedNames.of(self._source),
             lambda change: _call_soon(loop, self._heard, change),
         )
         try:

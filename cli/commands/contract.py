@@ -79,14 +79,14 @@ def infer(project: Path, stream: str, print_only: bool, force: bool) -> None:
 def _propose(config: Config, stream: str) -> ContractProposal:
     from headrace.errors import UsageError
     from headrace.producers.files.inference import infer_contract
-    from headrace.producers.files.scan import scan
+    from headrace.producers.files.scan import WantedNames, scan
 
     files: list[tuple[FileStat, FileSource]] = []
     folders = []
     for source in config.file_sources_of(stream).values():
         folder = config.root / source.path
         folders.append(str(folder))
-        files += [(stat, source) for stat in scan(folder, source.patterns)]
+        files += [(stat, source) for stat in scan(folder, WantedNames.of(source))]
     if not files:
         raise UsageError(
             f"no file to propose a contract from in {' or '.join(folders) or 'any source'}",

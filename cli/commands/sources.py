@@ -43,7 +43,7 @@ def test(project: Path, name: str, files_: int) -> None:
     from headrace.config_files import FileSource
     from headrace.errors import DeliveryRejectedError, UsageError
     from headrace.producers.files.preview import preview
-    from headrace.producers.files.scan import scan
+    from headrace.producers.files.scan import WantedNames, scan
 
     config = open_project(project).config
     source = config.settings.sources.get(name)
@@ -57,7 +57,7 @@ def test(project: Path, name: str, files_: int) -> None:
     folder = config.root / source.path
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder", remedy=f"mkdir {folder}")
-    found = scan(folder, source.patterns)
+    found = scan(folder, WantedNames.of(source))
     click.echo(f"{folder}: {count(len(found), 'file')} match {', '.join(source.patterns)}")
     config.paths.scratch.mkdir(parents=True, exist_ok=True)
     rejected = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -18,6 +18,7 @@ from watchdog.events import (
     DirMovedEvent,
     FileClosedEvent,
     FileCreatedEvent,
+    FileModifiedEvent,
     FileMovedEvent,
     FileSystemEvent,
     FileSystemEventHandler,
@@ -47,7 +48,7 @@ class ChangeKind(Enum):
     COMPLETE = "complete"
     """A file was renamed into place."""
     FOLDER = "folder"
-    """A folder below was made or moved."""
+    """A folder below was made or moved, or all files of one are complete."""
     GONE = "gone"
     """The watched folder itself was removed."""
 
@@ -63,21 +64,31 @@ class FolderChange:
 class FolderEvents(FileSystemEventHandler):
     """Hears of a folder and all below it until it is stopped.
 
-    `on_change` is called in a thread of the observer's, for wanted files only. `start` and `stop`
-    block for a moment.
+    `on_change` is called in a thread of the observer's, for wanted files only. A marker tells of
+    the file that it marks. `appends`: each write is told too, as those who append to a log do not
+    close it. `start` and `stop` block for a moment.
     """
 
     def __init__(
-        self, folder: Path, patterns: Sequence[str], on_change: Callable[[FolderChange], None]
+        self,
+        folder: Path,
+        wanted: WantedNames,
+        on_change: Callable[[FolderChange], None],
+        *,
+        appends: bool = False,
     ) -> None:
         self._folder = os.path.abspath(folder)  # noqa: PTH100 (events name paths as text)
-        self._wanted = WantedNames(patterns)
+        self._wanted = wanted
+        self._appends = appends
         self._on_change = on_change
         self._observer = _new_observer()
 
     def start(self) -> None:
         """Hear from now on; raises `OSError` where the system cannot (inotify's limits)."""
-        self._observer.schedule(self, self._folder, recursive=True, event_filter=_HEARD)
+        heard = [*_HEARD, FileModifiedEvent] if self._appends else _HEARD
+        self._observer.schedule(
+            self, self._folder, recursive=self._wanted.recursive, event_filter=heard
+        )
         self._observer.start()
 
     def stop(self) -> None:
@@ -99,10 +110,22 @@ class FolderEvents(FileSystemEventHandler):
             return FolderChange(ChangeKind.GONE) if source == self._folder else None
         moved = event.event_type == EVENT_TYPE_MOVED
         if event.is_directory:
-            moved_out = moved and self._name(target) is None
-            return None if moved_out else FolderChange(ChangeKind.FOLDER)
+            folder = self._name(target if moved else source)
+            entered = folder is not None and self._wanted.looks_into(folder)
+            return FolderChange(ChangeKind.FOLDER) if entered else None
         name = self._name(target if moved else source)
-        if name is None or not self._wanted(name):
+        if name is None:
+            return None
+        marker = self._wanted.marker
+        if marker is not None and marker.is_marker(name):
+            marked = marker.marked_by(name)
+            if marked is None:
+                return FolderChange(ChangeKind.FOLDER)
+            return FolderChange(ChangeKind.WRITTEN, marked) if self._wanted(marked) else None
+        if not self._wanted(name):
+            before = self._name(source)
+            if self._appends and moved and before is not None and self._wanted(before):
+                return FolderChange(ChangeKind.WRITTEN, before)  # rotated: its rest is to be taken
             return None
         # A synthetic one tells of a file in a folder that was moved: nobody said it is complete.
         complete = moved and not event.is_synthetic

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.config import FileSource
+from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.column_profile import load_sample, profile_column
 from headrace.producers.files.database import connect
 from headrace.producers.files.inference import infer_contract
 from headrace.producers.files.preview import PreviewedRecord, preview
 from headrace.producers.files.proposal import ContractProposal, contract_names
-from headrace.producers.files.scan import scan
+from headrace.producers.files.scan import WantedNames, scan
 from headrace.producers.files.type_choice import TypeChoice, choose_type, words
 from headrace.stream import RESERVED_COLUMNS, Stream
 
@@ -31,7 +31,7 @@ SOURCE = FileSource(kind="files", path="inbox", stream="sales")
 
 def infer(folder: Path, **limits: int) -> ContractProposal:
     inbox = folder / "inbox"
-    files = [(stat, SOURCE) for stat in scan(inbox, SOURCE.patterns)]
+    files = [(stat, SOURCE) for stat in scan(inbox, WantedNames.of(SOURCE))]
     return infer_contract(files, "sales", scratch=folder / "scratch", **limits)
 
 

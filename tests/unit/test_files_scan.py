@@ -7,11 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from headrace.producers.files.scan import FileStat, is_settled, scan, survey_names
+from headrace.producers.files.scan import (
+    FileStat,
+    WantedNames,
+    is_settled,
+    scan,
+    survey,
+    survey_names,
+)
 
 
-def names(folder: Path, *patterns: str) -> list[str]:
-    return [stat.name for stat in scan(folder, patterns)]
+def names(
+    folder: Path, *patterns: str, ignore: tuple[str, ...] = (), recursive: bool = True
+) -> list[str]:
+    """Found by a scan, and alike by looks at the names of all there is."""
+    wanted = WantedNames(patterns, ignore=ignore, recursive=recursive)
+    found = [stat.name for stat in scan(folder, wanted)]
+    all_there = [str(path.relative_to(folder)) for path in folder.rglob("*")]
+    assert [stat.name for stat in survey_names(folder, wanted, all_there).files] == found
+    return found
 
 
 def make(folder: Path, *files: str) -> None:
@@ -25,7 +39,7 @@ def test_finds_files_at_any_depth_sorted(tmp_path: Path) -> None:
     make(tmp_path, "b.csv", "a/z.csv", "a/b/c.csv", "d.txt", "A.CSV.bak")
     assert names(tmp_path, "*.csv") == ["a/b/c.csv", "a/z.csv", "b.csv"]
     assert names(tmp_path, "*.csv", "*.txt") == ["a/b/c.csv", "a/z.csv", "b.csv", "d.txt"]
-    (stat,) = scan(tmp_path, ["d.txt"])
+    (stat,) = scan(tmp_path, WantedNames(["d.txt"]))
     real = (tmp_path / "d.txt").stat()
     assert stat == FileStat(
         tmp_path / "d.txt", "d.txt", real.st_ino, real.st_size, real.st_mtime_ns
@@ -54,7 +68,7 @@ def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_no_end(tmp_path: Path) -> None:
-    assert scan(tmp_path / "nowhere", ["*"]) == []
+    assert scan(tmp_path / "nowhere", WantedNames(["*"])) == []
 
 
 @pytest.mark.parametrize(
@@ -78,16 +92,78 @@ def test_a_file_unchanged_for_the_settling_time_is_complete(
 
 def test_upper_case_endings_are_taken(tmp_path: Path) -> None:
     (tmp_path / "SALES.CSV").write_text("a\n1\n")
-    assert [stat.name for stat in scan(tmp_path, ["*.csv"])] == ["SALES.CSV"]
+    assert [stat.name for stat in scan(tmp_path, WantedNames(["*.csv"]))] == ["SALES.CSV"]
 
 
 def test_named_files_are_found_as_a_scan_finds_them(tmp_path: Path) -> None:
     make(tmp_path, "b.csv", "a/z.csv", "d.txt", ".h.csv", ".h/a.csv", "e.csv.part", "other.csv")
     (tmp_path / "folder.csv").mkdir()
     asked = ["b.csv", "a/z.csv", "a/z.csv", "d.txt", ".h.csv", ".h/a.csv", "e.csv.part"]
-    found = survey_names(tmp_path, ["*.csv"], [*asked, "gone.csv", "folder.csv"])
+    found = survey_names(tmp_path, WantedNames(["*.csv"]), [*asked, "gone.csv", "folder.csv"])
     assert found.files == tuple(
-        stat for stat in scan(tmp_path, ["*.csv"]) if stat.name != "other.csv"
+        stat for stat in scan(tmp_path, WantedNames(["*.csv"])) if stat.name != "other.csv"
     )
     assert [stat.name for stat in found.files] == ["a/z.csv", "b.csv"]
     assert found.unreadable == ()
+
+
+def test_ignored_names_are_passed_over_and_ignored_folders_not_looked_into(tmp_path: Path) -> None:
+    make(tmp_path, "a.csv", "b_old.csv", "Archive/c.csv", "x/archive/d.csv", "x/e.csv", "x/y/f.csv")
+    everything = ["Archive/c.csv", "a.csv", "b_old.csv", "x/archive/d.csv", "x/e.csv", "x/y/f.csv"]
+    assert names(tmp_path, "*.csv") == everything
+    assert names(tmp_path, "*.csv", ignore=("*_OLD.*", "archive")) == [
+        "a.csv",
+        "x/e.csv",
+        "x/y/f.csv",
+    ]
+    assert names(tmp_path, "*.csv", ignore=("x/y", "x/arch*/*")) == [
+        "Archive/c.csv",
+        "a.csv",
+        "b_old.csv",
+        "x/e.csv",
+    ]
+
+
+def test_an_ignored_folder_need_not_be_readable(tmp_path: Path) -> None:
+    make(tmp_path, "a.csv", "lost+found/b.csv")
+    (tmp_path / "lost+found").chmod(0)
+    try:
+        found = survey(tmp_path, WantedNames(["*.csv"], ignore=["lost+found"]))
+    finally:
+        (tmp_path / "lost+found").chmod(0o755)
+    assert [stat.name for stat in found.files] == ["a.csv"]
+    assert found.unreadable == ()
+
+
+def test_without_recursion_the_folder_alone_is_looked_at(tmp_path: Path) -> None:
+    make(tmp_path, "a.csv", "b/c.csv", "b/d/e.csv")
+    assert names(tmp_path, "*.csv", recursive=False) == ["a.csv"]
+
+
+ODD_NAMES = [
+    "with space.csv",
+    "new\nline.csv",
+    "tab\t.csv",
+    "'quotes\".csv",
+    "Umläut und 日本.csv",
+    "-rf.csv",
+    "$(touch x).csv",
+    "[a].csv",
+    "x" * 251 + ".csv",
+    "a b/c\nd/e.csv",
+    os.fsdecode(b"caf\xe9.csv"),
+]
+
+
+def test_odd_names_are_names(tmp_path: Path) -> None:
+    make(tmp_path, *ODD_NAMES)
+    assert names(tmp_path, "*.csv") == sorted(ODD_NAMES)
+
+
+def test_what_no_pattern_wants_is_told_where_it_is_asked_for(tmp_path: Path) -> None:
+    make(tmp_path, "a.log", "a.log.1", ".hidden", "old/b.log.1", "ignored/c.log.1")
+    wanted = WantedNames(["*.log"], ignore=["ignored"])
+    found = survey(tmp_path, wanted, others=True)
+    assert [stat.name for stat in found.files] == ["a.log"]
+    assert [stat.name for stat in found.others] == ["a.log.1", "old/b.log.1"]
+    assert survey(tmp_path, wanted).others == ()

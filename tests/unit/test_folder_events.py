@@ -11,11 +11,13 @@ from watchdog.events import (
     DirMovedEvent,
     FileClosedEvent,
     FileCreatedEvent,
+    FileModifiedEvent,
     FileMovedEvent,
     FileSystemEvent,
 )
 
 from headrace.producers.files.folder_events import ChangeKind, FolderChange, FolderEvents
+from headrace.producers.files.scan import WantedNames
 
 BOX = Path("/data/inbox")
 WRITTEN = FolderChange(ChangeKind.WRITTEN, "a.csv")
@@ -54,12 +56,56 @@ def test_an_event_is_told_as_what_it_means(
     event: FileSystemEvent, expected: FolderChange | None
 ) -> None:
     told: list[FolderChange] = []
-    FolderEvents(BOX, ["*.csv"], told.append).on_any_event(event)
+    FolderEvents(BOX, WantedNames(["*.csv"]), told.append).on_any_event(event)
     assert told == ([] if expected is None else [expected])
 
 
+@pytest.mark.parametrize(
+    ("marker", "event", "expected"),
+    [
+        (".done", FileClosedEvent("/data/inbox/a.csv.done"), WRITTEN),
+        (".done", FileMovedEvent("", "/data/inbox/a.csv.done"), WRITTEN),
+        (".done", FileCreatedEvent("/data/inbox/a.txt.done"), None),
+        ("_SUCCESS", FileCreatedEvent("/data/inbox/day/_SUCCESS"), FOLDER),
+        ("_SUCCESS", FileCreatedEvent("/data/inbox/day/SUCCESS"), None),
+    ],
+)
+def test_a_marker_tells_of_what_it_marks(
+    marker: str, event: FileSystemEvent, expected: FolderChange | None
+) -> None:
+    told: list[FolderChange] = []
+    wanted = WantedNames(["*.csv"], marker=marker)
+    FolderEvents(BOX, wanted, told.append).on_any_event(event)
+    assert told == ([] if expected is None else [expected])
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        DirCreatedEvent("/data/inbox/.cache"),
+        DirCreatedEvent("/data/inbox/done"),
+        DirMovedEvent("", "/data/inbox/done/2026"),
+    ],
+)
+def test_folders_that_are_not_looked_into_are_not_told_of(event: FileSystemEvent) -> None:
+    told: list[FolderChange] = []
+    FolderEvents(BOX, WantedNames(["*"], ignore=["done"]), told.append).on_any_event(event)
+    FolderEvents(BOX, WantedNames(["*"], recursive=False), told.append).on_any_event(event)
+    assert told == []
+
+
+def test_a_log_that_is_rotated_away_is_told_of() -> None:
+    told: list[FolderChange] = []
+    rotated = FileMovedEvent("/data/inbox/a.csv", "/data/inbox/a.csv.1")
+    appended = FileModifiedEvent("/data/inbox/a.csv")
+    events = FolderEvents(BOX, WantedNames(["*.csv"]), told.append, appends=True)
+    for event in (rotated, appended):
+        events.on_any_event(event)
+    assert told == [WRITTEN, WRITTEN]
+
+
 def test_a_folder_that_is_not_there_cannot_be_heard(tmp_path: Path) -> None:
-    events = FolderEvents(tmp_path / "inbox", ["*.csv"], lambda _: None)
+    events = FolderEvents(tmp_path / "inbox", WantedNames(["*.csv"]), lambda _: None)
     with pytest.raises(FileNotFoundError):
         events.start()
     events.stop()

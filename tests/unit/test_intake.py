@@ -25,6 +25,7 @@ from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.retries import Retries, config_fingerprint
 from headrace.producers.spool import Spool
+from headrace.producers.watched_folder import WatchedFolder
 from headrace.stream import Stream
 from support.deliveries import BEGAN, identity
 
@@ -459,7 +460,9 @@ def test_a_delivery_placed_right_before_a_crash_is_found(project: Project) -> No
     path = project.drop("a.csv", "A")
     (stat,) = project.look().ready
     one = identity(content=b"A")
-    draft = project.spool.draft("sales", path, project.intake._origin(SOURCE, stat))
+    draft = project.spool.draft(
+        "sales", path, WatchedFolder(project.root, "sales", SOURCE).origin(stat)
+    )
     project.spool.place(draft, one)
     project = project.restart()
     assert [(r.delivery_id, r.state) for r in project.rows()] == [(one.delivery_id, "received")]
@@ -472,7 +475,9 @@ def test_a_delivery_placed_right_before_a_crash_is_found(project: Project) -> No
 def test_what_a_crashed_intake_copied_is_gone_after_the_next_start(project: Project) -> None:
     path = project.drop("a.csv", "A")
     (stat,) = project.look().ready
-    draft = project.spool.draft("sales", path, project.intake._origin(SOURCE, stat))
+    draft = project.spool.draft(
+        "sales", path, WatchedFolder(project.root, "sales", SOURCE).origin(stat)
+    )
     project = project.restart()
     assert not draft.folder.exists()
     project.take()
@@ -543,3 +548,85 @@ def test_a_file_is_known_again_wherever_its_folder_is(
     assert row.path == stored.format(elsewhere=elsewhere)
     assert project.look(source).ready == ()
     assert project.intake.look("sales", source, time.time_ns(), ["a.csv"]).ready == ()
+
+
+# --- markers
+
+
+def of(look: Look) -> tuple[list[str], list[str], list[str]]:
+    return tuple([stat.name for stat in stats] for stats in (look.ready, look.young, look.unmarked))
+
+
+def test_a_file_waits_for_its_marker_however_old_it_is(project: Project) -> None:
+    source = SOURCE.model_copy(update={"marker": ".done", "patterns": ("*",)})
+    project.drop("a.csv", "A")
+    assert of(project.look(source)) == ([], [], ["a.csv"])
+    look = project.intake.look("sales", source, time.time_ns(), ["a.csv"], ["a.csv"])
+    assert of(look) == ([], [], ["a.csv"])
+    project.drop("a.csv.done", "")
+    project.drop("b.csv.DONE", "")
+    assert of(project.look(source)) == (["a.csv"], [], [])
+    look = project.intake.look("sales", source, time.time_ns(), ["a.csv", "a.csv.done"])
+    assert of(look) == (["a.csv"], [], [])
+
+
+def test_a_marked_file_need_not_settle_unless_it_is_newer_than_its_marker(
+    project: Project,
+) -> None:
+    source = SOURCE.model_copy(update={"marker": ".done", "settle": 3_600.0})
+    path = project.drop("a.csv", "A")
+    marker = project.drop("a.csv.done", "")
+    now = time.time_ns()
+    os.utime(path, ns=(now, now))
+    os.utime(marker, ns=(now, now))
+    assert of(project.look(source)) == (["a.csv"], [], [])
+    os.utime(marker, ns=(now, now - 1))
+    assert of(project.look(source)) == ([], ["a.csv"], [])
+    assert of(project.look(source.model_copy(update={"settle": 0}))) == (["a.csv"], [], [])
+
+
+def test_a_marker_in_a_folder_marks_all_that_is_in_it(project: Project) -> None:
+    source = SOURCE.model_copy(update={"marker": "_SUCCESS", "patterns": ("*",)})
+    for name in ("a.csv", "one/b.csv", "one/day=1/c.csv", "two/d.csv"):
+        project.drop(name, name)
+    assert of(project.look(source))[0] == []
+    project.drop("one/_SUCCESS", "")
+    assert of(project.look(source)) == (
+        ["one/b.csv", "one/day=1/c.csv"],
+        [],
+        ["a.csv", "two/d.csv"],
+    )
+    (project.inbox / "_SUCCESS").mkdir()
+    assert of(project.look(source))[2] == ["a.csv", "two/d.csv"]
+    (project.inbox / "_SUCCESS").rmdir()
+    project.drop("_SUCCESS", "")
+    assert of(project.look(source)) == (
+        ["a.csv", "one/b.csv", "one/day=1/c.csv", "two/d.csv"],
+        [],
+        [],
+    )
+
+
+def test_equal_files_under_two_names_are_two_where_names_count(project: Project) -> None:
+    by_name = SOURCE.model_copy(update={"identity": "name+content"})
+    for name in ("a.csv", "b.csv", "sub/a.csv"):
+        project.drop(name, "A")
+    project.intake.take("sales", by_name, project.look(by_name).ready)
+    touched = project.drop("a.csv", "A")
+    os.utime(touched, ns=(1, 1))
+    project.intake.take("sales", by_name, project.look(by_name).ready)
+    assert project.states() == [
+        ("a.csv", "received"),
+        ("b.csv", "received"),
+        ("sub/a.csv", "received"),
+        ("a.csv", "duplicate"),
+    ]
+
+
+def test_very_long_and_odd_names_are_taken_and_known_again(project: Project) -> None:
+    odd = ["x" * 251 + ".csv", "new\nline.csv", "with space.csv", "'; DROP TABLE deliveries;.csv"]
+    for name in odd:
+        project.drop(name, name)
+    project.take()
+    assert [name for name, _ in project.states()] == sorted(odd)
+    assert project.look().ready == ()
