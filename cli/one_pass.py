@@ -77,8 +77,8 @@ class PassReport:
 
     @property
     def exit_code(self) -> int:
-        """1 where a delivery was rejected or failed, or a model failed; all else has been done."""
-        undone = self.produced.get("rejected", 0) + self.produced.get("failed", 0)
+        """1 where a delivery, a source or a model failed; all else has been done."""
+        undone = sum(self.produced.get(what, 0) for what in ("rejected", "failed", "unreachable"))
         return 1 if undone or self.refresh.failures else 0
 
 

@@ -36,7 +36,8 @@ class ProduceSummary:
     `rejections`: every delivery that stands rejected while its file still lies there, whichever
     run rejected it, or that this run has rejected. `failures`: deliveries that could not be
     published now, though some or all of their records may have been before; each has its reason.
-    `notes`: what a person should know of deliveries that went in.
+    `notes`: what a person should know of deliveries that went in. `unreachable`: sources that could
+    not be asked for what they have, each with why.
     """
 
     received: int
@@ -50,6 +51,7 @@ class ProduceSummary:
     left: tuple[LeftFile, ...]
     notes: tuple[str, ...]
     seconds: float
+    unreachable: tuple[str, ...] = ()
 
     @property
     def rejected(self) -> int:
@@ -61,7 +63,7 @@ class ProduceSummary:
         notices = [f"{row.name}: rejected: {row.reason}" for row in self.rejections]
         notices += [f"{row.name}: not published: {row.reason}" for row in self.failures]
         notices += [f"{left.name}: left for the next run: {left.reason}" for left in self.left]
-        return [*notices, *self.notes]
+        return [*self.unreachable, *notices, *self.notes]
 
     def figures(self) -> dict[str, int]:
         """The numbers, by name, for whoever runs the producer as a process."""
@@ -75,4 +77,5 @@ class ProduceSummary:
             "records": self.records,
             "unreadable_records": self.unreadable_records,
             "left": len(self.left),
+            "unreachable": len(self.unreachable),
         }

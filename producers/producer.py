@@ -81,7 +81,7 @@ class Producer:
         self.receiving = Receiving(ledger, spool, lambda: datetime.now(UTC))
         intake = Intake(config.root, ledger, spool, self.receiving)
         intake.refuse_a_renamed_source(config.settings.sources)
-        self.taking = Taking(intake, self.pipeline, config.settings.sources)
+        self.taking = Taking(lambda _: intake, self.pipeline, config.settings.sources)
         self._decider = Decider(
             config,
             ledger,
@@ -111,6 +111,7 @@ class Producer:
             self.config.settings.produce.scan_every,
             broker_lost=self.session.lost,
             lake_unreadable_since=self.pipeline.landing.lake_unreadable_since,
+            unreachable=self.taking.unreachable,
         )
 
     async def retry_rejected(self, source: str | None = None) -> int:

@@ -21,6 +21,7 @@ from headrace.producers.ledger import Ledger, Receipt
 from headrace.producers.outcome import LeftFile, ProduceProgress, ProduceSummary
 from headrace.producers.pipeline import Pipeline
 from headrace.producers.taking import Taking
+from headrace.producers.unreachable import SourceUnreachableError
 from headrace.producers.upkeep import has_no_source
 
 log = structlog.get_logger("produce")
@@ -61,6 +62,7 @@ class Round(Follower):
         self._failed: set[str] = set()
         self._left: dict[tuple[str, str], str] = {}
         self._notes: list[str] = []
+        self._unreachable: list[str] = []
 
     async def until_done(
         self, outstanding: Callable[[], Iterable[DeliveryRow]], *, wait_until_landed: bool
@@ -105,6 +107,7 @@ class Round(Follower):
             left=tuple(LeftFile(*key, reason) for key, reason in sorted(self._left.items())),
             notes=tuple(self._notes),
             seconds=seconds,
+            unreachable=tuple(self._unreachable),
         )
 
     # --- what it follows
@@ -213,7 +216,13 @@ class Round(Follower):
             for name, source in list(waiting.items()):
                 patience = source.settle + _GROWTH_PATIENCE_SECONDS
                 last = time.monotonic() - began > patience
-                if await self._take_what_is_ready(name, last=last) or last:
+                try:
+                    done = await self._take_what_is_ready(name, last=last)
+                except SourceUnreachableError as error:
+                    log.warning("source_unreachable", source=name, reason=error.message)
+                    self._unreachable.append(str(error))
+                    done = True
+                if done or last:
                     del waiting[name]
             if waiting:
                 await asyncio.sleep(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +21,7 @@ from headrace.producers.delivery import DeliveryRow
 from headrace.producers.files.scan import FileStat
 from headrace.producers.intake import CHUNK_FILES, Intake
 from headrace.producers.pipeline import Pipeline
+from headrace.producers.unreachable import SourceUnreachableError
 
 log = structlog.get_logger("produce")
 
@@ -46,8 +47,13 @@ class Found:
 class Taking:
     """Looks at sources. Safe between tasks; its methods belong to the event loop."""
 
-    def __init__(self, intake: Intake, pipeline: Pipeline, sources: Mapping[str, Source]) -> None:
-        self._intake = intake
+    def __init__(
+        self,
+        intake_of: Callable[[FileSource], Intake],
+        pipeline: Pipeline,
+        sources: Mapping[str, Source],
+    ) -> None:
+        self._intake_of = intake_of
         self._pipeline = pipeline
         self._sources = {
             name: source for name, source in sources.items() if isinstance(source, FileSource)
@@ -55,10 +61,16 @@ class Taking:
         self._locks = {name: asyncio.Lock() for name in sources}
         self._waiting: dict[str, set[str]] = {name: set() for name in sources}
         self._looked_at: dict[str, float] = {}
+        self._unreachable: dict[str, str] = {}
 
     def looked_at(self, source: str) -> float | None:
         """When its whole folder was last looked at (monotonic time); None: not yet."""
         return self._looked_at.get(source)
+
+    @property
+    def unreachable(self) -> dict[str, str]:
+        """The sources that could not be asked when they were last looked at, with why."""
+        return dict(self._unreachable)
 
     @asynccontextmanager
     async def paused(self, source: str) -> AsyncIterator[None]:
@@ -78,10 +90,17 @@ class Taking:
 
         `complete`: files that need not settle, as they were renamed into place. `passing_over`:
         files that are not taken now. Names are relative to the folder, with `/`. Raises
-        `FolderAbsentError`, and what reading and writing spool and ledger raises.
+        `FolderAbsentError`, `SourceUnreachableError`, and what reading and writing spool and ledger
+        raises.
         """
         async with self._locks[source]:
-            return await self._look(source, only, complete, passing_over)
+            try:
+                found = await self._look(source, only, complete, passing_over)
+            except SourceUnreachableError as error:
+                self._unreachable[source] = error.message
+                raise
+            self._unreachable.pop(source, None)
+            return found
 
     async def _look(
         self,
@@ -91,32 +110,44 @@ class Taking:
         passing_over: Collection[str],
     ) -> Found:
         source = self._sources[name]
-        began = time.monotonic()
-        if only is None:
-            self._looked_at[name] = began
-        look = await asyncio.to_thread(
-            self._intake.look, name, source, time.time_ns(), only, complete
-        )
-        scan_seconds = time.monotonic() - began
-        if only is None:
+        intake = self._intake_of(source)
+        everything = only is None
+        scan_seconds = 0.0
+        young: list[FileStat] = []
+        unreadable: list[tuple[str, str]] = []
+        rejected: list[DeliveryRow] = []
+        taken_names: set[str] = set()
+        looks = intake.looks(name, source, time.time_ns(), only, complete)
+        while True:
+            began = time.monotonic()
+            if everything:
+                self._looked_at[name] = began
+            look = await asyncio.to_thread(next, looks, None)
+            scan_seconds += time.monotonic() - began
+            if look is None:
+                break
+            young += look.young
+            unreadable += look.unreadable
+            rejected += look.rejected
+            ready = [stat for stat in look.ready if stat.name not in passing_over]
+            for first in range(0, len(ready), CHUNK_FILES):
+                chunk = ready[first : first + CHUNK_FILES]
+                taken = await asyncio.to_thread(intake.take, name, source, chunk)
+                young += taken.changed
+                unreadable += [(stat.name, reason) for stat, reason in taken.unreadable]
+                taken_names |= {receipt.identity.name for receipt in taken.receipts}
+                self._pipeline.received(taken.receipts)
+                if taken.failure is not None:
+                    raise taken.failure
+                if everything:
+                    self._looked_at[name] = time.monotonic()  # still at it
+        if everything:
             SCAN_SECONDS.labels(name).observe(scan_seconds)
             LAST_SCAN.labels(name).set_to_current_time()
-        ready = [stat for stat in look.ready if stat.name not in passing_over]
-        young, unreadable = list(look.young), list(look.unreadable)
-        taken_names: set[str] = set()
-        for first in range(0, len(ready), CHUNK_FILES):
-            chunk = ready[first : first + CHUNK_FILES]
-            taken = await asyncio.to_thread(self._intake.take, name, source, chunk)
-            young += taken.changed
-            unreadable += [(stat.name, reason) for stat, reason in taken.unreadable]
-            taken_names |= {receipt.identity.name for receipt in taken.receipts}
-            self._pipeline.received(taken.receipts)
-            if only is None:
-                self._looked_at[name] = time.monotonic()  # still at it
         still_waiting = {stat.name for stat in young} | {file for file, _ in unreadable}
         kept = NOTHING if only is None else self._waiting[name].difference(only)
         self._waiting[name] = still_waiting | kept
         WAITING_FILES.labels(name).set(len(self._waiting[name]))
         return Found(
-            frozenset(taken_names), tuple(young), tuple(unreadable), look.rejected, scan_seconds
+            frozenset(taken_names), tuple(young), tuple(unreadable), tuple(rejected), scan_seconds
         )

@@ -84,7 +84,7 @@ def command(
         decision = None if decide is None else Decision(Action(decide), delivery_ids, erase)
         task = _Task(source, until_landed, decision)
         figures = _once(config, channel, bootstrap_servers, task, supervised=supervised)
-    sys.exit(1 if figures["rejected"] or figures["failed"] else 0)
+    sys.exit(1 if figures["rejected"] or figures["failed"] or figures["unreachable"] else 0)
 
 
 def _stay(
