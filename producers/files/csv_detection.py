@@ -16,6 +16,7 @@ from headrace.producers.files.csv_dialect import (
     read_sample,
 )
 from headrace.producers.files.csv_grammar import Dialect, unique_names
+from headrace.producers.files.csv_preamble import find_preamble, stated_delimiter
 from headrace.producers.files.first_look import Look
 from headrace.producers.files.reading import Reading
 
@@ -31,7 +32,13 @@ def detect_csv(look: Look, options: CsvOptions, notes: list[str]) -> Reading:
     quote = options.quote if options.quote is not None else find_quote(data)
     escape = options.escape if options.escape is not None else quote
     dialect = Dialect(options.delimiter or ",", quote, escape, newline)
-    if options.delimiter is None:
+    skipped = _skipped_lines(data, options, dialect, notes, whole=whole)
+    stated = stated_delimiter(data) if skipped == 1 else None
+    data = _behind_lines(data, skipped, newline.encode())
+    if options.delimiter is None and stated:
+        dialect = replace(dialect, delimiter=stated)
+        notes.append(f"delimiter: {stated!r}, as its first line says")
+    elif options.delimiter is None:
         found = find_delimiter(data, dialect, look.name, whole=whole)
         dialect = replace(dialect, delimiter=found)
         notes.append(f"delimiter: {found!r}")
@@ -68,7 +75,26 @@ def detect_csv(look: Look, options: CsvOptions, notes: list[str]) -> Reading:
         newline=newline,
         header=header,
         columns=columns,
+        skip_lines=skipped,
     )
+
+
+def _skipped_lines(
+    data: bytes, options: CsvOptions, dialect: Dialect, notes: list[str], *, whole: bool
+) -> int:
+    if options.skip_lines is not None:
+        return options.skip_lines
+    if options.header is False or options.columns:
+        # Nothing tells a line before the first row from a row that is too short.
+        return 0
+    lines = find_preamble(data, dialect, options.delimiter, whole=whole)
+    if lines:
+        notes.append(f"skip_lines: {lines}, as they stand before the header")
+    return lines
+
+
+def _behind_lines(data: bytes, lines: int, newline: bytes) -> bytes:
+    return data.split(newline, lines)[lines] if data.count(newline) >= lines else b""
 
 
 def _has_header(options: CsvOptions, rows: Sequence[Sequence[str]], notes: list[str]) -> bool:

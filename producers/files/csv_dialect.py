@@ -13,7 +13,7 @@ from headrace.producers.files.csv_grammar import BrokenRow, Dialect, RowGrammar
 _SAMPLE_ROWS: Final = 100
 _QUOTE_BYTES: Final = 16_000
 # In the order of preference where a sample fits several equally well.
-_DELIMITERS: Final = (",", ";", "\t", "|", ":")
+DELIMITERS: Final = (",", ";", "\t", "|", ":")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)*|[.,]\d+)([eE][+-]?\d+)?\s*%?\Z")
 _MOMENT = re.compile(
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T].*)?\Z|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}([ T].*)?\Z"
@@ -83,7 +83,7 @@ def find_delimiter(data: bytes, dialect: Dialect, name: str, *, whole: bool) -> 
     """
     best, best_score = ",", 0.0
     first_row = data.lstrip(b"\r\n").split(dialect.newline.encode(), 1)[0]
-    candidates = [d for d in _DELIMITERS if d.encode() in first_row]
+    candidates = [d for d in DELIMITERS if d.encode() in first_row]
     if len(candidates) == 1 and candidates != [":"]:
         return candidates[0]
     for delimiter in candidates:
@@ -122,17 +122,23 @@ def has_header(rows: Sequence[Sequence[str]]) -> bool:
     if not rest:
         return False
     below = {i for row in rest for i, cell in enumerate(row) if _is_value(cell)}
-    # A text above nothing but values is a name, and a row of names is a header.
-    columns = range(len(first))
-    named = [
-        i
-        for i in columns
-        if i in below
-        and first[i].strip()
-        and i not in values
+    return names_a_value(rows) or not any(i in below for i in values)
+
+
+def names_a_value(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row has a text above a column of nothing but numbers, dates and blanks.
+
+    Such a text is a name, and a row of names is a header.
+    """
+    first, rest = rows[0], rows[1:]
+    below = {i for row in rest for i, cell in enumerate(row) if _is_value(cell)}
+    return any(
+        i in below
+        and cell.strip()
+        and not _is_value(cell)
         and all(_is_value(row[i]) or not row[i].strip() for row in rest if i < len(row))
-    ]
-    return bool(named) or not any(i in below for i in values)
+        for i, cell in enumerate(first)
+    )
 
 
 def _is_value(cell: str) -> bool:

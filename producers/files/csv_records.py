@@ -43,7 +43,7 @@ def read_csv_batches(
     number = 0
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         converter = Converter(reading.columns, time_column, Path(folder))
-        for segment in reader.read(file, header=reading.header):
+        for segment in reader.read(file, header=reading.header, skip_lines=reading.skip_lines):
             skipped = max(0, first_number - number)
             number += segment.rows
             if skipped >= segment.rows:

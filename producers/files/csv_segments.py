@@ -25,6 +25,7 @@ from headrace.producers.files.csv_rows import RowJudge, is_utf8, too_long
 from headrace.producers.files.unreadable import UnreadableLog
 
 SEGMENT_BYTES: Final = 8_000_000
+_SKIPPED_BYTES: Final = 64_000
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -72,11 +73,15 @@ class SegmentReader:
         self._start = 0
         self._line = 1
 
-    def read(self, file: BinaryIO, *, header: bool) -> Iterator[Segment]:
-        """The file's segments in order; a byte order mark and the header are passed over."""
+    def read(self, file: BinaryIO, *, header: bool, skip_lines: int = 0) -> Iterator[Segment]:
+        """The file's segments in order.
+
+        A byte order mark, `skip_lines` lines and then the header are passed over.
+        """
         buffer = file.read(len(_BYTE_ORDER_MARK))
         if buffer == _BYTE_ORDER_MARK:
             buffer = self._advance(buffer, len(_BYTE_ORDER_MARK))
+        buffer = self._pass_over_lines(buffer, file, skip_lines)
         newline = self._grammar.newline
         at_end = False
         while not at_end:
@@ -103,6 +108,20 @@ class SegmentReader:
         self._start += taken
         self._line += buffer.count(self._grammar.newline, 0, taken)
         return buffer[taken:]
+
+    def _pass_over_lines(self, buffer: bytes, file: BinaryIO, lines: int) -> bytes:
+        """Lines as they stand, quotes or not. Returns what was read behind them."""
+        while lines:
+            end = buffer.find(self._grammar.newline)
+            if end >= 0:
+                buffer = self._advance(buffer, end + len(self._grammar.newline))
+                lines -= 1
+                continue
+            self._start += len(buffer)
+            buffer = file.read(_SKIPPED_BYTES)
+            if not buffer:
+                break
+        return buffer
 
     def _header_end(self, buffer: bytes, *, at_end: bool) -> int | None:
         """Where the first row that is not blank ends; None where that is behind the buffer."""
