@@ -21,7 +21,7 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
   --no-header --no-annotate $(UPGRADE)
 PACKAGE_FOLDERS := core cli consumers examples infra lakehouse orchestration producers
 
-.PHONY: help install demo test lint soak parts bench bench-drops bench-restart docs lock clean FORCE
+.PHONY: help install demo test lint soak fuzz parts bench bench-drops bench-restart docs lock clean FORCE
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ soak: install parts  ## kill everything at random 1,000 times, then count (SOAK_
 
 parts:  ## the real parts that tests can use: Apache Kafka, an S3 server, Prometheus, a browser, docker compose
 	@tests/install-parts
+
+fuzz: install  ## ten minutes of hostile input for all parsers (FUZZ_ARGS="--seconds 60 --only archives")
+	@PYTHONPATH=tests $(PY) -P -m fuzz.run $(FUZZ_ARGS)
 
 bench: install  ## rows per second from file to gold and peak memory, on the whole retail set
 	@$(PY) -P benchmarks/retail.py
