@@ -67,7 +67,7 @@ def _throw(name: str, seed: int, first: int, until: float, told: Connection) -> 
         told.send(number)
         try:
             target(random.Random(f"{seed}/{name}/{number}"))
-        except BaseException:  # whatever it is, it is what we look for
+        except BaseException:  # noqa: BLE001 - whatever it is, it is what we look for
             told.send(traceback.format_exc())
             return
         number += 1

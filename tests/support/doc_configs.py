@@ -26,7 +26,8 @@ def project_of(page: str, folder: Path, replacing: Mapping[str, str] | None = No
     have, such as a host, by what stands for it.
     """
     files: dict[str, list[str]] = {}
-    for block in configs_in(page):
+    for shown in configs_in(page):
+        block = shown
         for said, instead in (replacing or {}).items():
             block = block.replace(said, instead)
         named = re.match(r"# ([\w./-]+\.toml)\n", block)
