@@ -167,6 +167,28 @@ class Ledger(RevokedDeliveries):
         """Whether a source has brought anything yet."""
         return bool(self._read("SELECT 1 FROM deliveries WHERE source = ? LIMIT 1", (source,)))
 
+    def knows_as(self, identity: Identity, original: str) -> bool:
+        """Whether it is that delivery under its own name, or is listed as a duplicate of it."""
+        return bool(
+            self._read(
+                "SELECT 1 FROM deliveries WHERE source = ? AND content_hash = ? AND name = ?"
+                " AND (delivery_id = ? OR state = 'duplicate' AND duplicate_of = ?) LIMIT 1",
+                (identity.source, identity.content_hash, identity.name, original, original),
+            )
+        )
+
+    def look_again(self, source: str, path: str, config_fingerprint: str) -> None:
+        """Take a file for new, so that what was rejected in it is tried with this config."""
+        with self._transaction() as connection:
+            connection.execute(
+                "DELETE FROM seen_files WHERE source = ? AND path = ?", (source, path)
+            )
+            connection.execute(
+                "UPDATE deliveries SET config_fingerprint = ? WHERE source = ? AND path = ?"
+                " AND state = 'rejected' AND member AND size_bytes = 0",
+                (config_fingerprint, source, path),
+            )
+
     def was_accepted_since(self, row: DeliveryRow) -> bool:
         """Whether a later delivery of this one's source and name was accepted."""
         return bool(
@@ -184,13 +206,22 @@ class Ledger(RevokedDeliveries):
         *,
         cursors: tuple[str, Sequence[Cursor]] = ("", ()),
         seen: tuple[str, Origin, str] | None = None,
+        unpacked_again: str | None = None,
     ) -> None:
         """Write down what arrived: `received`, `duplicate` or `rejected`, and its cursors.
 
-        With the files it was seen as; `seen` (source, file, delivery id) is an archive's, all of
-        whose members are there. `cursors` (source, cursors) are of none of these deliveries.
+        With the files it was seen as; `seen` (source, file, first delivery id) is an archive's, all
+        of whose members are there. What was rejected of that archive before, without bytes of its
+        own, goes: it has the content hash `unpacked_again`, of the archive. `cursors` (source,
+        cursors) are of none of these deliveries.
         """
         with self._transaction() as connection:
+            if seen is not None:
+                connection.execute(
+                    "DELETE FROM deliveries WHERE source = ? AND content_hash = ? AND path = ?"
+                    " AND state = 'rejected' AND member",
+                    (seen[0], unpacked_again, seen[1].path),
+                )
             for receipt in receipts:
                 insert(
                     connection,
@@ -202,6 +233,19 @@ class Ledger(RevokedDeliveries):
             if seen is not None:
                 remember_file(connection, *seen)
             _set_cursors(connection, *cursors)
+
+    def forget_repeats(self, delivery_id: str) -> None:
+        """Of the duplicates of one delivery under one name, keep this one alone.
+
+        For sources that bring the same again and again: what unchanged polls leave is bounded.
+        """
+        with self._transaction() as connection:
+            connection.execute(
+                "DELETE FROM deliveries WHERE state = 'duplicate' AND delivery_id < ?"
+                " AND (source, name, duplicate_of) ="
+                " (SELECT source, name, duplicate_of FROM deliveries WHERE delivery_id = ?)",
+                (delivery_id, delivery_id),
+            )
 
     def cursors(self, source: str) -> dict[str, str]:
         """How far a source is read, by key."""

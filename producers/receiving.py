@@ -44,6 +44,16 @@ class Rejection:
 
     reason: str
     config_fingerprint: str
+    archive_hash: str | None = None
+    """Of the archive that it is in."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenArchive:
+    """An archive as it stood when its members were taken out, and the hash of its bytes."""
+
+    origin: Origin
+    content_hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,8 @@ class Arrived:
         """Of its bytes; of what is known of it where it has none."""
         if self.draft is not None:
             return self.draft.content_hash
+        if self.rejection is not None and self.rejection.archive_hash is not None:
+            return self.rejection.archive_hash
         return hashlib.sha256(f"{self.origin}\0{self.name}\0{self.rejection}".encode()).hexdigest()
 
 
@@ -90,14 +102,15 @@ class Receiving:
         arrived: Sequence[Arrived],
         *,
         cursors: Sequence[Cursor] = (),
-        seen: Origin | None = None,
+        seen: SeenArchive | None = None,
     ) -> tuple[Receipt, ...]:
         """Take these in, in their order; all durable when this returns.
 
         One transaction writes down deliveries, their cursors, `cursors` and the archive `seen`, of
-        which they are all the members. The receipts are those of what was written down: a member
-        that was there under its name already, with the same content, has none. Drafts are gone
-        then, whatever becomes of them, unless this raises: what the spool and the ledger raise.
+        which they are all the members: what was rejected out of the same bytes before makes room.
+        The receipts are those of what was written down: a member that was there under its name
+        already, with the same content, has none. Drafts are gone then, whatever becomes of them,
+        unless this raises: what the spool and the ledger raise.
         """
         with self._source_locks[source]:
             return self._receive(source, stream, arrived, cursors, seen)
@@ -140,24 +153,49 @@ class Receiving:
         )
         return receipt
 
+    def confirm(self, row: DeliveryRow, cursors: Sequence[Cursor]) -> Receipt:
+        """Its sender says that a delivery is as it was: a duplicate of it, without bytes.
+
+        Written down with `cursors` when this returns.
+        """
+        with self._source_locks[row.source]:
+            received_at = self._next_time()
+            identity = Identity(
+                delivery_id=format_delivery_id(received_at, row.content_hash),
+                source=row.source,
+                stream=row.stream,
+                name=row.name,
+                content_hash=row.content_hash,
+                received_at=received_at,
+                origin=Origin("", 0, 0, 0),
+                own_size=row.size_bytes,
+                identity_by=row.identity_by,
+                cursors=tuple(cursors),
+            )
+            receipt = Receipt(identity, row.delivery_id, "its server says that it has not changed")
+            self._ledger.record([receipt])
+        _tell(receipt)
+        return receipt
+
     def _receive(
         self,
         source: str,
         stream: str,
         arrived: Sequence[Arrived],
         cursors: Sequence[Cursor],
-        seen: Origin | None,
+        seen: SeenArchive | None,
     ) -> tuple[Receipt, ...]:
         receipts: list[Receipt] = []
+        batch = _Batch()
         placing: list[Future[None]] = []
-        latest = ""
+        first = ""
         with ThreadPoolExecutor(_PLACED_AT_ONCE) as pool:
             for one in arrived:
-                receipt = self._judge(source, stream, one, receipts)
-                latest = receipt.identity.delivery_id
-                known = one.member and self._is_there(receipt, receipts)
-                if not known:
+                receipt = self._judge(source, stream, one, batch)
+                first = first or receipt.identity.delivery_id
+                if not (one.member and self._is_there(receipt)):
                     receipts.append(receipt)
+                batch.add(receipt)
                 if one.draft is None:
                     continue
                 if receipt.goes_on:
@@ -173,24 +211,21 @@ class Receiving:
         self._ledger.record(
             receipts,
             cursors=(source, cursors),
-            seen=None if seen is None else (source, seen, latest),
+            seen=None if seen is None else (source, seen.origin, first),
+            unpacked_again=None if seen is None else seen.content_hash,
         )
         for receipt in receipts:
             _tell(receipt)
         return tuple(receipts)
 
-    def _judge(self, source: str, stream: str, one: Arrived, before: Sequence[Receipt]) -> Receipt:
+    def _judge(self, source: str, stream: str, one: Arrived, batch: _Batch) -> Receipt:
         original: str | None = None
         reason, replaces, note = None, None, None
         if one.rejection is not None or one.draft is None:
             assert one.rejection is not None, "what has no bytes says why"
         else:
             known = self._ledger.accepted_like(source, one.name, one.content_hash)
-            among = [
-                Accepted(r.identity.delivery_id, r.identity.name, r.identity.content_hash)
-                for r in before
-                if r.goes_on
-            ]
+            among = batch.like(one.name, one.content_hash)
             original = original_of(one.name, one.content_hash, [*known, *among], one.identity_by)
             if original is None:
                 former = self._ledger.inherited_like(source, one.content_hash)
@@ -214,7 +249,7 @@ class Receiving:
             content_hash=one.content_hash,
             received_at=received_at,
             origin=one.origin,
-            own_size=None if one.draft is None else one.draft.size_bytes,
+            own_size=0 if one.draft is None else one.draft.size_bytes,
             replaces=replaces,
             identity_by=one.identity_by,
             member=one.member,
@@ -227,12 +262,11 @@ class Receiving:
             )
         return Receipt(identity, original, reason, note)
 
-    def _is_there(self, receipt: Receipt, before: Sequence[Receipt]) -> bool:
+    def _is_there(self, receipt: Receipt) -> bool:
         """Whether a member repeats itself: its archive is unpacked once more."""
-        original = receipt.duplicate_of
-        if original is None or any(r.identity.delivery_id == original for r in before):
-            return False
-        return self._ledger.delivery(original).name == receipt.identity.name
+        return receipt.duplicate_of is not None and self._ledger.knows_as(
+            receipt.identity, receipt.duplicate_of
+        )
 
     def _replaced(
         self, one: Arrived, draft: Draft, known: Sequence[Accepted], former: str | None
@@ -269,6 +303,27 @@ class Receiving:
                 now = self._latest + _MICROSECOND
             self._latest = now
             return now
+
+
+class _Batch:
+    """What goes on of the things received together, found by name and by content."""
+
+    def __init__(self) -> None:
+        self._by_name: defaultdict[str, list[Accepted]] = defaultdict(list)
+        self._by_content: defaultdict[str, list[Accepted]] = defaultdict(list)
+
+    def add(self, receipt: Receipt) -> None:
+        """The next one."""
+        if not receipt.goes_on:
+            return
+        identity = receipt.identity
+        accepted = Accepted(identity.delivery_id, identity.name, identity.content_hash)
+        self._by_name[identity.name].append(accepted)
+        self._by_content[identity.content_hash].append(accepted)
+
+    def like(self, name: str, content_hash: str) -> list[Accepted]:
+        """Those that decide whether this name and content is new."""
+        return [*self._by_name.get(name, ()), *self._by_content.get(content_hash, ())]
 
 
 def _tell(receipt: Receipt) -> None:

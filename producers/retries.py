@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Final
 
 import orjson
 import structlog
 
 from headrace.config import Source
+from headrace.config_files import FileSource
 from headrace.producers.delivery import NEVER_RETRIED, DeliveryRow, DeliveryState
 from headrace.producers.identity import original_of
 from headrace.producers.ledger import Ledger
@@ -30,7 +32,16 @@ def config_fingerprint(source: Source, stream: Stream) -> str:
         "source": source.model_dump(mode="json", exclude=_NOT_OF_READING),
         "stream": stream.model_dump(mode="json", include={"event_time", "timezone"}),
     }
-    return hashlib.sha256(orjson.dumps(relevant, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return _hash_of(relevant)
+
+
+def unpacking_fingerprint(source: FileSource) -> str:
+    """Changes with whatever of the config decides what is taken out of an archive."""
+    return _hash_of(source.model_dump(mode="json", include={"archive", "patterns", "ignore"}))
+
+
+def _hash_of(values: object) -> str:
+    return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 class Retries:
@@ -45,15 +56,20 @@ class Retries:
     ) -> tuple[list[str], int]:
         """Put back what was rejected with another config than this, by order of arrival.
 
-        The spool has its bytes, so whether its file still lies there does not matter. One whose
+        The spool has its bytes, so whether its file still lies there does not matter; of what was
+        rejected in an archive it has none, so that is looked for in its archive again. One whose
         name has brought something that was accepted since stays rejected: it was corrected.
         Returns the ids of those put back, and the number of those that repeat another by now.
         """
         fingerprint = config_fingerprint(source, stream)
         retried: list[str] = []
+        archives: set[tuple[str, str | None]] = set()
         repeating = 0
         for row in self._ledger.deliveries((DeliveryState.REJECTED,), source_name):
             if row.config_fingerprint in (fingerprint, NEVER_RETRIED):
+                continue
+            if row.member and not self._spool.has(source_name, row.delivery_id):
+                archives.add((row.path, row.config_fingerprint))
                 continue
             if self._ledger.was_accepted_since(row):
                 continue
@@ -61,7 +77,17 @@ class Retries:
                 retried.append(row.delivery_id)
             else:
                 repeating += 1
+        if isinstance(source, FileSource):
+            self._look_into_again(source_name, source, archives)
         return retried, repeating
+
+    def _look_into_again(
+        self, source_name: str, source: FileSource, archives: Iterable[tuple[str, str | None]]
+    ) -> None:
+        now = unpacking_fingerprint(source)
+        for path in sorted({path for path, before in archives if before != now}):
+            self._ledger.look_again(source_name, path, now)
+            log.info("archive_looked_into_again", source=source_name, path=path)
 
     def retry(self, row: DeliveryRow, stream: str, why: str) -> bool:
         """Put a rejected delivery back to `received`; False where it repeats one accepted since."""

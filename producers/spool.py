@@ -53,10 +53,15 @@ class Draft:
     content_hash: str
     size_bytes: int
 
+    @property
+    def payload(self) -> Path:
+        """Where its bytes are."""
+        return self.folder / "payload"
+
     def begins_with(self, size_bytes: int, content_hash: str) -> bool:
         """Whether its first bytes are the content of that hash."""
         digest = hashlib.sha256()
-        with (self.folder / "payload").open("rb") as payload:
+        with self.payload.open("rb") as payload:
             while size_bytes > 0 and (chunk := payload.read(min(_COPY_CHUNK_BYTES, size_bytes))):
                 digest.update(chunk)
                 size_bytes -= len(chunk)
@@ -396,6 +401,10 @@ class Spool:
     def hold(self, source: str, delivery_id: str) -> None:
         """See to it, durably, that a delivery's bytes do not expire."""
         _store(self._folder(source, delivery_id) / "held.json", _Held(), durable=True)
+
+    def has(self, source: str, delivery_id: str) -> bool:
+        """Whether a delivery has an entry: what was rejected as it came has none."""
+        return (self._folder(source, delivery_id) / "identity.json").exists()
 
     def is_held(self, source: str, delivery_id: str) -> bool:
         """Whether a delivery's bytes must not expire."""

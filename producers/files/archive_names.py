@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from headrace.producers.files.scan import WantedNames
+
+if TYPE_CHECKING:
+    from headrace.config_files import FileSource
 
 # Endings by which patterns name archives: such a pattern says nothing of what is in them.
 ARCHIVE_SUFFIXES: Final = (
@@ -81,13 +84,20 @@ class WantedMembers:
 
     Patterns that name archives (`*.zip`) say which archives are looked into. The others say what is
     taken out of them; where there are no others everything is. Archives in archives are looked into
-    where either kind matches, or everything is taken.
+    where either kind matches, or everything is taken. What is hidden, unfinished, ignored or put
+    there by a system is not wanted.
     """
 
-    def __init__(self, patterns: Sequence[str], ignore: Sequence[str] = ()) -> None:
+    def __init__(
+        self, patterns: Sequence[str], *, ignore: Sequence[str] = (), marker: str | None = None
+    ) -> None:
         others = [p for p in patterns if not p.lower().endswith(ARCHIVE_SUFFIXES)]
-        self._wanted = WantedNames(patterns if others else ("*",))
-        self._ignored = WantedNames(ignore) if ignore else None
+        self._wanted = WantedNames(patterns if others else ("*",), ignore=ignore, marker=marker)
+
+    @classmethod
+    def of(cls, source: FileSource) -> WantedMembers:
+        """What a source takes out of archives; folders in them are always looked into."""
+        return cls(source.patterns, ignore=source.ignore, marker=source.marker)
 
     def __call__(self, archive: str, name: str) -> bool:
         """Whether member `name` of `archive` is wanted.
@@ -98,8 +108,4 @@ class WantedMembers:
         path = PurePosixPath(name.lower())
         if path.name in _SYSTEM_FILES or not _SYSTEM_FOLDERS.isdisjoint(path.parts):
             return False
-        if not self._wanted(name) and not self._wanted(f"{archive}/{name}"):
-            return False
-        return self._ignored is None or not (
-            self._ignored(name) or self._ignored(f"{archive}/{name}")
-        )
+        return self._wanted(name) or self._wanted(f"{archive}/{name}")
