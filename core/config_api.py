@@ -6,15 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from headrace.config_section import Section, check_name
+from headrace.config_api_request import RequestOptions
+from headrace.config_section import check_name
 from headrace.units import Seconds
 
 
-class ApiSource(Section):
+class ApiSource(RequestOptions):
     """`[sources.<name>]` with `kind = "api"`: an HTTP API that is polled."""
 
     kind: Annotated[Literal["api"], Field(description="an HTTP API that is polled")]
-    url: Annotated[str, Field(description="what is asked for")]
     stream: Annotated[str, Field(description="where its records go")]
     every: Annotated[
         Seconds | None,

@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
 
 from headrace.config import ENV_PREFIX, Config, Settings
+from headrace.config_secrets import EnvironmentValue
 from headrace.config_section import check_name
 from headrace.errors import ConfigError, UsageError
 from headrace.paths import ProjectPaths
@@ -165,7 +166,7 @@ def _resolve(
                     f"{where}: {'.'.join(path)}: the environment variable {name} is not set"
                     f" (set it, or put {name}=... into .env)"
                 )
-            return environment.get(name)
+            return EnvironmentValue(environment.get(name, ""))
         return {k: _resolve(v, environment, where, (*path, k), problems) for k, v in value.items()}
     if isinstance(value, list):
         return [_resolve(item, environment, where, path, problems) for item in value]
@@ -200,6 +201,8 @@ def _explain(
             message = detail["msg"].removeprefix("Value error, ")
             found = detail["input"]
             shown = f" (found {found!r})" if isinstance(found, str | int | float | bool) else ""
+            if isinstance(found, EnvironmentValue):  # it may be a secret
+                shown = " (found in the environment)"
             if detail["type"] == "literal_error" and isinstance(found, str):
                 options = detail.get("ctx", {}).get("expected", "")
                 shown += _nearest(

@@ -7,6 +7,8 @@ whoever catches them: *refused* (nothing happened, it is safe to look again) and
 
 from __future__ import annotations
 
+from datetime import datetime
+
 
 class HeadraceError(Exception):
     """Base of every error a user may meet; its text is a complete message.
@@ -41,6 +43,49 @@ class ProjectLockedError(HeadraceError):
 
 class DeliveryRejectedError(HeadraceError):
     """A delivery cannot be read at all; recorded in the ledger as `rejected` with this text."""
+
+
+class ApiError(HeadraceError):
+    """A request to an API brought no page; nothing of it is kept. The text has no secret in it."""
+
+
+class ApiRefusedError(ApiError):
+    """The server will not answer this request, however often it is asked: a 4xx, a wrong token.
+
+    `status`: of its answer; None where there was none.
+    """
+
+    def __init__(
+        self, message: str, *, remedy: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.status = status
+
+
+class ApiLaterError(ApiError):
+    """There is no asking now, but later there is. `until`: from when on, where that is known."""
+
+    def __init__(
+        self, message: str, *, remedy: str | None = None, until: datetime | None = None
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.until = until
+
+
+class ApiUnavailableError(ApiLaterError):
+    """Given up after all tries: no connection, no whole answer in time, a 5xx, a rate limit."""
+
+
+class ApiBudgetError(ApiLaterError):
+    """All requests that the config allows a day are spent."""
+
+
+class ApiContentError(ApiError):
+    """What the server sent is not what is taken: too large, not JSON, not a page."""
+
+
+class ApiTooLargeError(ApiContentError):
+    """The answer is larger than the config allows, as sent or unpacked."""
 
 
 class LedgerError(HeadraceError):

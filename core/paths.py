@@ -48,6 +48,11 @@ class ProjectPaths:
         return self.state / "broker"
 
     @property
+    def tokens(self) -> Path:
+        """Refresh tokens that took the place of the config's: for the user's eyes alone."""
+        return self.state / "tokens"
+
+    @property
     def logs(self) -> Path:
         """One log file a role."""
         return self.state / "logs"

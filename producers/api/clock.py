@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """`time`: seconds since 1970, for dates. `monotonic`: seconds that only grow, for waits."""
+    """`seconds`: since 1970, for dates. `monotonic`: those that only grow, for waits."""
 
-    time: Callable[[], float] = time.time
+    seconds: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     def now(self) -> datetime:
         """The time in UTC."""
-        return datetime.fromtimestamp(self.time(), UTC)
+        return datetime.fromtimestamp(self.seconds(), UTC)

@@ -1,0 +1,314 @@
+"""Asks an API for pages, with the manners and the proof that its source's config says."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from http import HTTPStatus
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+import headrace
+from headrace.config_api_request import RequestOptions
+from headrace.errors import (
+    ApiContentError,
+    ApiError,
+    ApiRefusedError,
+    ApiUnavailableError,
+)
+from headrace.paths import ProjectPaths
+from headrace.producers.api.allowance import Allowance, Cursors
+from headrace.producers.api.auth import Credentials, credentials_of, secret_query_names
+from headrace.producers.api.clock import Clock
+from headrace.producers.api.content import what_is_wrong
+from headrace.producers.api.page import Page, PageRequest, Pairs
+from headrace.producers.api.proof import Proof
+from headrace.producers.api.redaction import Redaction
+from headrace.producers.api.redirects import REDIRECTS, RedirectError, origin, redirected
+from headrace.producers.api.request import address, home_origins
+from headrace.producers.api.response import ACCEPT_ENCODING
+from headrace.producers.api.retry import Meaning, PassingError, WaitBefore, judge, said
+from headrace.producers.api.sending import Answer, Sender
+from headrace.producers.delivery import Exchange
+
+log = structlog.get_logger("produce")
+
+_TOKEN_ANSWER_BYTES: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """The last answer of a chain of redirects, the request that it is to, and with what proof."""
+
+    answer: Answer
+    request: PageRequest
+    proof: Proof
+
+
+class ApiClient:
+    """One source's way to its API; used in one event loop, closed at its end.
+
+    `cursors`: the ledger, which counts the day's requests. `transport`: in the network's place.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: RequestOptions,
+        *,
+        paths: ProjectPaths,
+        cursors: Cursors,
+        clock: Clock = Clock(),  # noqa: B008 - frozen
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._name = name
+        self._source = source
+        self._clock = clock
+        self._redaction = Redaction(source.secrets, secret_query_names(source.auth))
+        self._sender = Sender(source.timeouts, self._redaction, transport=transport)
+        self._credentials: Credentials = credentials_of(
+            name, source.auth, paths, self._send_for_token, clock, self._redaction
+        )
+        self._allowance = Allowance(name, source, cursors, clock)
+        self._home = home_origins(source)
+        self._slots = asyncio.Semaphore(source.concurrency)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._sender.close()
+
+    def shown(self, text: str) -> str:
+        """A text without secrets: an address, a name, a message."""
+        return self._redaction.text(text)
+
+    def _shown(self, request: PageRequest) -> str:
+        return self.shown(f"{request.method} {address(request)}")
+
+    async def fetch(self, request: PageRequest) -> Page:
+        """The page that a request asks for, or word that there is nothing newer (`not_modified`).
+
+        What passes is tried again first. Raises `ApiRefusedError` (for good), `ApiUnavailableError`
+        and `ApiBudgetError` (`until` says when to ask again, where that is known),
+        `ApiContentError` and `ApiTooLargeError` (an answer, and no page).
+        """
+        began = self._clock.monotonic()
+        tries = AsyncRetrying(
+            sleep=self._clock.sleep,
+            wait=WaitBefore(self._source.retries),
+            stop=lambda state: self._is_enough(state, began),
+            retry=retry_if_exception_type(PassingError),
+            before_sleep=lambda state: self._tell_of_retry(request, state),
+            reraise=True,
+        )
+        try:
+            return await tries(self._try, request)
+        except PassingError as error:
+            number = int(tries.statistics["attempt_number"])
+            raise self._given_up(request, error, number) from error
+        except ApiError as error:
+            error.message = (
+                f"sources.{self._name}: {self._shown(request)}: "
+                + self._redaction.text(error.message)
+            )
+            raise
+
+    # --- One try.
+
+    async def _try(self, request: PageRequest) -> Page:
+        followed = await self._follow(request)
+        if followed.answer.status == 401 and await self._credentials.renew(followed.proof):
+            log.info("api_token_renewed", source=self._name)
+            followed = await self._follow(request)
+        answer = followed.answer
+        meant = judge(answer.status, answer.headers, self._clock.now(), method=request.method)
+        match meant.meaning:
+            case Meaning.PAGE:
+                return await self._page(followed)
+            case Meaning.REFUSED:
+                raise ApiRefusedError(
+                    self._told(answer), remedy=_remedy(answer.status), status=answer.status
+                )
+            case Meaning.LIMITED:
+                await self._allowance.hold(meant.wait or 0.0)
+        raise PassingError(self._told(answer), wait=meant.wait, was_done=meant.was_done)
+
+    async def _follow(self, request: PageRequest) -> _Followed:
+        hop = request
+        for _ in range(self._source.max_redirects + 1):
+            url = address(hop)
+            is_home = self._is_home(url)
+            proof = await self._credentials.proof() if is_home else Proof()
+            answer = await self._send(hop, proof, is_home=is_home)
+            if answer.status not in REDIRECTS:
+                return _Followed(answer, hop, proof)
+            try:
+                hop = redirected(hop, url, answer.status, _header(answer.headers, "location"))
+            except RedirectError as error:
+                raise ApiRefusedError(
+                    f"{answer.status}: the redirect {error}",
+                    remedy="set url to where the API is by now",
+                    status=answer.status,
+                ) from error
+        raise ApiRefusedError(
+            f"redirected more than {self._source.max_redirects} times in a row",
+            remedy="set url to where the API is by now, or raise max_redirects",
+        )
+
+    async def _send(self, request: PageRequest, proof: Proof, *, is_home: bool) -> Answer:
+        url = address(replace(request, query=(*request.query, *proof.query)))
+        headers = self._headers(request, proof, is_home=is_home)
+        async with self._slots:
+            await self._allowance.wait()
+            answer = await self._sender.send(
+                request.method, url, headers, request.body, self._source.max_response
+            )
+        if is_home:
+            await self._allowance.heed(answer.headers)
+        return answer
+
+    async def _send_for_token(self, url: str, headers: Pairs, form: bytes) -> Answer:
+        """A token is no page: it is in no budget, and not redirected with its secrets."""
+        headers = (*headers, ("User-Agent", _user_agent(())), ("Accept-Encoding", ACCEPT_ENCODING))
+        return await self._sender.send("POST", url, headers, form, _TOKEN_ANSWER_BYTES)
+
+    def _is_home(self, url: str) -> bool:
+        try:
+            place = origin(url)
+        except ValueError as error:
+            raise ApiRefusedError(
+                str(error), remedy="check where the next page's address comes from"
+            ) from error
+        scheme, host, port = place
+        trusted = {host, f"{host}:{port}"} & set(self._source.trusted_hosts)
+        is_as_safe = scheme == "https" or all(home[0] == "http" for home in self._home)
+        return place in self._home or (bool(trusted) and is_as_safe)
+
+    def _headers(self, request: PageRequest, proof: Proof, *, is_home: bool) -> Pairs:
+        asked = [pair for pair in request.headers if pair[0].lower() != "user-agent"]
+        if not is_home:  # any of them may be a credential
+            names = {"accept", "content-type"}
+            asked = [pair for pair in asked if pair[0].lower() in names]
+        if not any(name.lower() == "accept" for name, _ in asked):
+            asked.append(("Accept", "application/json, */*;q=0.5"))
+        if is_home and request.validators.etag is not None:
+            asked.append(("If-None-Match", request.validators.etag))
+        if is_home and request.validators.last_modified is not None:
+            asked.append(("If-Modified-Since", request.validators.last_modified))
+        proven = {name.lower() for name, _ in proof.headers}
+        return (
+            *(pair for pair in asked if pair[0].lower() not in proven),
+            *proof.headers,
+            ("User-Agent", _user_agent(request.headers if is_home else ())),
+            ("Accept-Encoding", ACCEPT_ENCODING),
+        )
+
+    # --- What comes of it.
+
+    async def _page(self, followed: _Followed) -> Page:
+        answer, request = followed.answer, followed.request
+        if answer.status == 304 and not request.validators:
+            raise ApiContentError("304: the server says that nothing changed, and was not asked")
+        if answer.status not in (204, 205, 304):
+            problem = await what_is_wrong(answer, request.expected)
+            if problem is not None:
+                raise PassingError(f"{answer.status}: {problem}", is_content=True)
+        url = address(request)
+        received_at = self._clock.now()
+        exchange = Exchange(
+            method=request.method,
+            url=self._redaction.text(url),
+            status=answer.status,
+            headers=self._redaction.headers(answer.headers),
+            received_at=received_at,
+        )
+        return Page(answer.status, answer.headers, answer.body, url, received_at, exchange)
+
+    def _told(self, answer: Answer) -> str:
+        phrase = f"{answer.status} {_phrase(answer.status)}".strip()
+        text = self._redaction.text(said(answer.body))
+        return f"{phrase}: {text}" if text else phrase
+
+    def _is_enough(self, state: RetryCallState, began: float) -> bool:
+        options = self._source.retries
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, PassingError) or (error.was_done and not self._source.is_safe):
+            return True
+        if state.attempt_number >= options.attempts or (error.wait or 0.0) > options.max_wait:
+            return True
+        passed = self._clock.monotonic() - began
+        return passed + state.upcoming_sleep > options.give_up_after
+
+    def _tell_of_retry(self, request: PageRequest, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log.info(
+            "api_request_again",
+            source=self._name,
+            request=self._shown(request),
+            reason=self._redaction.text(str(error)),
+            attempt=state.attempt_number,
+            seconds=round(state.upcoming_sleep, 1),
+        )
+
+    def _given_up(self, request: PageRequest, error: PassingError, tries: int) -> ApiError:
+        reason = self._redaction.text(str(error))
+        text = f"sources.{self._name}: {self._shown(request)}: {reason}"
+        if error.was_done and not self._source.is_safe:
+            return ApiUnavailableError(
+                f"{text} (not sent again: a POST may have been carried out)",
+                remedy="if it changes nothing on the server, set safe_to_repeat = true",
+            )
+        times = "once" if tries == 1 else f"{tries} times"
+        text += f" (tried {times})"
+        if error.is_content:
+            return ApiContentError(text, remedy="look at what the address answers in a browser")
+        until = None
+        if error.wait is not None:
+            until = self._clock.now() + timedelta(seconds=error.wait)
+            text += f"; the server takes requests again at {until:%Y-%m-%d %H:%M:%S} UTC"
+        return ApiUnavailableError(
+            text,
+            remedy="the next poll tries again; `retries` says how often each does",
+            until=until,
+        )
+
+
+def _header(headers: Pairs, name: str) -> str | None:
+    return next((value for key, value in headers if key == name), None)
+
+
+def _phrase(status: int) -> str:
+    return next((known.phrase for known in HTTPStatus if known == status), "")
+
+
+def _user_agent(headers: Pairs) -> str:
+    own = f"headrace/{headrace.__version__}"
+    configured = next((value for name, value in headers if name.lower() == "user-agent"), "")
+    return f"{configured} {own}".strip()
+
+
+def _remedy(status: int) -> str:
+    match status:
+        case 401:
+            return "check auth: the server does not know who is asking"
+        case 403:
+            return "check what the account of auth is allowed to see"
+        case 404 | 410:
+            return "check url, and its variables"
+        case _:
+            return "check url, query, headers and body against the API's documentation"
