@@ -59,7 +59,7 @@ def _change_reading(project: FaultProject, dice: random.Random) -> None:
             project.write_config(before)
 
 
-_READINGS = ("header = false", 'delimiter = ";"', 'encoding = "utf-16"')
+_READINGS = ("header = false", 'delimiter = ";"', "skip_lines = 2")
 
 CONFIG_FAULTS: Sequence[Fault] = (
     Fault("change batches", 2, _change_batches),

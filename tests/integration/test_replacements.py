@@ -312,7 +312,7 @@ async def test_a_retry_keeps_its_stream_where_the_ledger_is_lost(
     servers = embedded_broker.bootstrap_servers
     other = CONFIG_QUICK.replace('stream = "sales"', 'stream = "other"')
     (project.root / "streams" / "other.toml").write_text("")
-    (project.inbox / "x.csv").write_bytes("item\né\né\né\nA\n".encode("latin-1"))
+    (project.inbox / "x.csv").write_bytes(b"item\nM\x81ller\nGr\x94\xe1e\nStra\xe1e\nA\n")
     assert (await land(project, servers)).rejected == 1
     latin = other.replace("settle = 0", 'settle = 0\nencoding = "latin-1"')
     project.write(latin)
