@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from headrace.config_objects import check_objects
 from headrace.config_section import Section, check_name
 from headrace.units import Bytes, Seconds
 
@@ -133,6 +134,13 @@ class FileSource(Section):
         Seconds | None,
         Field(ge=1, description="look on this schedule (Dagster's) instead of watching"),
     ] = None
+    listing: Annotated[
+        Literal["whole", "ordered"],
+        Field(
+            description="of s3: each look lists all, or (where new names are always greater than"
+            " all before) goes on behind the last"
+        ),
+    ] = "whole"
     identity: Annotated[
         Literal["content", "name+content"],
         Field(
@@ -148,7 +156,8 @@ class FileSource(Section):
         Field(description="what becomes of a file once its records are in bronze"),
     ] = "keep"
     move_to: Annotated[
-        str | None, Field(description="where to, relative to the project; not a watched folder")
+        str | None,
+        Field(description="where to, relative to the project, or s3://bucket/prefix; not watched"),
     ] = None
     format: Annotated[FileFormat | None, Field(description="found from name and content")] = None
     encoding: Annotated[
@@ -191,4 +200,5 @@ class FileSource(Section):
     def _consistent(self) -> FileSource:
         if (self.after_landing == "move") != (self.move_to is not None):
             raise ValueError('`after_landing = "move"` and `move_to` go together')
+        check_objects(self)
         return self

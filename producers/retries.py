@@ -21,7 +21,7 @@ log = structlog.get_logger("produce")
 
 # Of a source: where its files are and which, not how they are read.
 _NOT_OF_READING: Final = {
-    *("path", "patterns", "ignore", "recursive", "settle", "marker", "watch", "every"),
+    *("path", "patterns", "ignore", "recursive", "settle", "marker", "watch", "every", "listing"),
     *("after_landing", "move_to", "options"),
 }
 
