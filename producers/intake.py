@@ -15,10 +15,11 @@ from headrace.config_files import FileSource
 from headrace.errors import ConfigError
 from headrace.producers.archives import Archives
 from headrace.producers.completeness import Completeness, Stage
-from headrace.producers.delivery import DeliveryRow, DeliveryState, IdentityBy
+from headrace.producers.delivery import DeliveryRow, IdentityBy
 from headrace.producers.files.scan import FileStat, WantedNames, survey, survey_names
 from headrace.producers.ledger import Ledger, Receipt
 from headrace.producers.receiving import Arrived, Receiving
+from headrace.producers.rejected_files import RejectedFiles
 from headrace.producers.spool import Draft, FileChangedError, Spool
 from headrace.producers.unreachable import SourceUnreachableError
 from headrace.producers.watched_folder import WatchedFolder, as_text, is_as_seen
@@ -105,20 +106,21 @@ class Intake:
             found = survey_names(folder.path, wanted, only)
             paths = [folder.path_of(stat) for stat in found.files]
             seen = self._ledger.seen_files(source_name, paths)
-        rejected = {
-            row.delivery_id: row
-            for row in self._ledger.deliveries((DeliveryState.REJECTED,), source_name)
-        }
-        orphaned = self._ledger.duplicates_of_rejected(source_name) if rejected else frozenset()
+        rejected = RejectedFiles(self._ledger, source_name)
         completeness = Completeness(folder.path, wanted.marker, now_ns, source.settle, complete)
         look: dict[Stage, list[FileStat]] = {stage: [] for stage in Stage}
-        still_rejected = []
+        still_rejected: list[DeliveryRow] = []
         for stat in found.files:
-            origin, delivery_id = seen.get(folder.path_of(stat), (None, ""))
-            if origin is None or not is_as_seen(stat, origin) or delivery_id in orphaned:
+            path = folder.path_of(stat)
+            origin, seen_as = seen.get(path, (None, ""))
+            if (
+                origin is None
+                or not is_as_seen(stat, origin)
+                or rejected.is_orphaned(path, seen_as)
+            ):
                 look[completeness.of(stat)].append(stat)
-            elif delivery_id in rejected:
-                still_rejected.append(rejected[delivery_id])
+            else:
+                still_rejected += rejected.of(path, seen_as)
         return Look(
             tuple(look[Stage.COMPLETE]),
             tuple(look[Stage.YOUNG]),

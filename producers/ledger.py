@@ -114,10 +114,14 @@ class Ledger(RevokedDeliveries):
             ]
         return {row[0]: (Origin(*row[:4]), row[4]) for row in rows}
 
-    def duplicates_of_rejected(self, source: str) -> frozenset[str]:
-        """The duplicates whose original was rejected since, and may be tried again."""
+    def duplicates_of_rejected(self, source: str) -> dict[str, str | None]:
+        """The duplicates whose original was rejected since, and may be tried again.
+
+        With the path of the archive that one is a member of; None where it is of none.
+        """
         rows = self._read(
-            "SELECT duplicate.delivery_id FROM deliveries AS original"  # noqa: S608
+            "SELECT duplicate.delivery_id, duplicate.member, duplicate.path"  # noqa: S608
+            " FROM deliveries AS original"
             " JOIN deliveries AS duplicate ON duplicate.source = original.source"
             " AND duplicate.content_hash = original.content_hash"
             " AND duplicate.duplicate_of = original.delivery_id"
@@ -126,7 +130,7 @@ class Ledger(RevokedDeliveries):
             " AND duplicate.state = 'duplicate'",
             (source,),
         )
-        return frozenset(row[0] for row in rows)
+        return {row[0]: row[2] if row[1] else None for row in rows}
 
     def standing(self) -> list[tuple[str, str, int, int]]:
         """Deliveries and their bytes in the spool, by source and state."""

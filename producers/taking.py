@@ -135,7 +135,8 @@ class Taking:
                 taken = await asyncio.to_thread(intake.take, name, source, chunk)
                 young += taken.changed
                 unreadable += [(stat.name, reason) for stat, reason in taken.unreadable]
-                taken_names |= {receipt.identity.name for receipt in taken.receipts}
+                left = {stat.name for stat in (*taken.changed, *(s for s, _ in taken.unreadable))}
+                taken_names |= {stat.name for stat in chunk} - left
                 self._pipeline.received(taken.receipts)
                 if taken.failure is not None:
                     raise taken.failure

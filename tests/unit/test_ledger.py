@@ -321,11 +321,11 @@ def test_duplicates_of_what_was_rejected_since_are_known(path: Path) -> None:
     first, again, other = identity(0), identity(1, name="b.csv"), identity(2, content=b"other")
     with Ledger(path) as ledger:
         ledger.record([Receipt(first), Receipt(again, first.delivery_id), Receipt(other)])
-        assert ledger.duplicates_of_rejected("sales") == frozenset()
+        assert ledger.duplicates_of_rejected("sales") == {}
         ledger.reject(first.delivery_id, "not CSV", "config-1")
         ledger.reject(other.delivery_id, "not CSV", "config-1")
-        assert ledger.duplicates_of_rejected("sales") == {again.delivery_id}
-        assert ledger.duplicates_of_rejected("elsewhere") == frozenset()
+        assert ledger.duplicates_of_rejected("sales") == {again.delivery_id: None}
+        assert ledger.duplicates_of_rejected("elsewhere") == {}
 
 
 def test_a_duplicate_of_what_is_never_retried_stays_one(path: Path) -> None:
@@ -333,7 +333,7 @@ def test_a_duplicate_of_what_is_never_retried_stays_one(path: Path) -> None:
     with Ledger(path) as ledger:
         ledger.record([Receipt(first), Receipt(again, first.delivery_id)])
         ledger.reject(first.delivery_id, "halfway", NEVER_RETRIED)
-        assert ledger.duplicates_of_rejected("sales") == frozenset()
+        assert ledger.duplicates_of_rejected("sales") == {}
 
 
 def test_seen_files_can_be_asked_for_by_path(path: Path) -> None:
