@@ -1,0 +1,79 @@
+"""A watched folder tried: its first files, read as deliveries would be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from headrace.cli.output import count
+from headrace.cli.trial import Said
+from headrace.config import Config
+from headrace.config_files import FileSource
+from headrace.errors import DeliveryRejectedError, UsageError
+from headrace.producers.files.preview import preview
+from headrace.producers.files.scan import WantedNames, scan
+
+if TYPE_CHECKING:
+    from headrace.producers.files.preview import Preview
+
+_SHOWN_CHARACTERS: Final = 300
+
+
+def try_files(config: Config, source: FileSource, most: int) -> Iterator[Said]:
+    """Read the first files; raises `UsageError` where there is no folder."""
+    folder = config.root / source.path
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder", remedy=f"mkdir {folder}")
+    found = scan(folder, WantedNames.of(source))
+    yield Said(f"{folder}: {count(len(found), 'file')} match {', '.join(source.patterns)}")
+    config.paths.scratch.mkdir(parents=True, exist_ok=True)
+    for stat in found[:most]:
+        yield Said(f"\n{stat.name} ({stat.size:,} bytes)")
+        try:
+            seen = preview(
+                stat.path,
+                stat.name,
+                source,
+                config.stream(source.stream),
+                scratch=config.paths.scratch,
+            )
+        except DeliveryRejectedError as error:
+            yield Said(f"  would be rejected: {error}", is_problem=True)
+            continue
+        yield from map(Said, shown(seen))
+    if len(found) > most:
+        yield Said(f"\n{count(len(found) - most, 'more file')}; --files N reads more")
+
+
+def shown(seen: Preview) -> Iterator[str]:
+    """What a preview found, line by line."""
+    yield f"  read as {_describe(seen)}"
+    if seen.reading.notes:
+        yield f"  guessed: {'; '.join(seen.reading.notes)}"
+    yield f"  {count(seen.readable, 'record')}, {seen.unreadable:,} unreadable"
+    if seen.earliest is not None and seen.latest is not None:
+        yield (
+            f"  event times from {seen.earliest:%Y-%m-%d %H:%M:%S} to"
+            f" {seen.latest:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    if seen.first_without_time is not None:
+        value = seen.first_without_time.value.decode(errors="replace")
+        yield (
+            f"  {count(seen.without_time, 'record')} without an event time that can be read,"
+            f" such as record {seen.first_without_time.number}: {value[:_SHOWN_CHARACTERS]}"
+        )
+    for fault in seen.faults:
+        yield f"  unreadable: {fault}"
+    for record in seen.first:
+        yield f"  {record.number}: {record.value.decode(errors='replace')[:_SHOWN_CHARACTERS]}"
+
+
+def _describe(seen: Preview) -> str:
+    reading = seen.reading
+    if reading.format != "csv":
+        return f"{reading.format}, {reading.encoding}"
+    header = "with a header" if reading.header else "without a header"
+    return (
+        f"csv, {reading.encoding}, delimiter {reading.delimiter!r}, {header},"
+        f" {len(reading.columns)} columns"
+    )
