@@ -1,9 +1,9 @@
 """Where a running producer is asked, over HTTP, to look at its sources now: `POST /produce`.
 
 The question is `{"source": NAME or null, "until_landed": true}`; with `"decision": {"action":
-"revoke", "delivery_ids": [ID], "erase": false}` that is carried out instead. The answer is one JSON
-object a line: `progress` while it goes on, `notice` for what a person should know, `done` with the
-figures or `error` at its end.
+"revoke", "delivery_ids": [ID], "erase": false}` that is carried out instead; with `"from": DATE,
+"to": DATE` an API is asked for those. The answer is one JSON object a line: `progress` while it
+goes on, `notice` for what a person should know, `done` with the figures or `error` at its end.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
-from typing import Final
+from datetime import date
+from typing import Annotated, Final
 
 import orjson
 import structlog
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from headrace.errors import HeadraceError
+from headrace.producers.api.backfill import backfill_span
 from headrace.producers.decisions import Decision
 from headrace.producers.outcome import ProduceProgress, ProduceSummary
 from headrace.producers.producer import Producer, chosen_sources
@@ -46,6 +48,13 @@ class _Question(BaseModel):
     source: str | None = None
     until_landed: bool = True
     decision: Decision | None = None
+    from_: Annotated[date | None, Field(alias="from")] = None
+    to: date | None = None
+
+    @property
+    def dates(self) -> tuple[date, date] | None:
+        """Which an API is asked for, both included."""
+        return None if self.from_ is None or self.to is None else (self.from_, self.to)
 
 
 class AskDesk:
@@ -56,6 +65,7 @@ class AskDesk:
         self._producer: Producer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._answers: set[asyncio.Task[None]] = set()
+        self._closed_as = "the producer is stopping or starting"
 
     def routes(self) -> list[BaseRoute]:
         """What the HTTP port serves for it."""
@@ -65,9 +75,14 @@ class AskDesk:
         """Whether the producer does its work; called in any thread."""
         with self._lock:
             if self._producer is None:
-                return Health(ok=False, reason="the producer is stopping or starting")
+                return Health(ok=False, reason=self._closed_as)
             reason = self._producer.why_unwell()
         return Health(ok=reason is None, reason=reason)
+
+    def is_closed_as(self, reason: str) -> None:
+        """Say so while it is closed, to whoever asks if the producer is well."""
+        with self._lock:
+            self._closed_as = reason
 
     def tell_counts(self) -> None:
         """Set the gauges that are counted when they are asked for; called in any thread."""
@@ -151,6 +166,7 @@ async def _answer(
             progress,
             wait_until_landed=question.until_landed,
             decision=question.decision,
+            span=backfill_span(producer.config, question.source, question.dates),
         )
         for line in _summed_up(summary):
             say(line)

@@ -6,17 +6,24 @@ from pathlib import Path
 
 from headrace.config import Source
 from headrace.config_files import FileSource
+from headrace.config_webhook import WebhookSource
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.delivery import DeliveryRow
+from headrace.producers.delivery import DeliveryRow, Exchange
 from headrace.producers.files.reading import Reading, detect
+from headrace.producers.webhook.body_records import decide_call_reading
 from headrace.stream import Stream
 
 
-def decide_reading(payload: Path, row: DeliveryRow, source: Source, stream: Stream) -> Reading:
+def decide_reading(
+    payload: Path, row: DeliveryRow, exchange: Exchange | None, source: Source, stream: Stream
+) -> Reading:
     """Look at a delivery's bytes and decide; what is declared of the source wins.
 
-    Raises `DeliveryRejectedError` where it cannot be read.
+    `exchange`: what it came by, where that was HTTP. Raises `DeliveryRejectedError` where it cannot
+    be read.
     """
     if isinstance(source, FileSource):
         return detect(payload, row.name, source, stream)
+    if isinstance(source, WebhookSource) and exchange is not None:
+        return decide_call_reading(payload, exchange, source, stream)
     raise DeliveryRejectedError(f"{row.name}: sources of kind {source.kind!r} cannot be read yet")

@@ -103,7 +103,12 @@ class Deliverer:
         """Decide how it is read and where it goes; durable before a record is sent."""
         source = self._config.settings.sources[row.source]
         stream = self._config.stream(row.stream)
-        reading = await asyncio.to_thread(decide_reading, payload, row, source, stream)
+
+        def decide() -> Reading:
+            exchange = self._spool.exchange(row.source, row.delivery_id)
+            return decide_reading(payload, row, exchange, source, stream)
+
+        reading = await asyncio.to_thread(decide)
         partitions = await link.partition_count(self._config.topic(row.stream))
         frozen = FrozenReading(reading.to_json(), next(self._turn) % partitions, row.stream)
         if row.replaces is not None:

@@ -70,6 +70,11 @@ class Pipeline:
         workers = [self._work() for _ in range(_DELIVERIES_AT_ONCE)]
         return [*workers, self._keep_ledger(), self.landing.run()]
 
+    @property
+    def unpublished(self) -> int:
+        """How many deliveries are not wholly on the topic yet."""
+        return len(self._unpublished)
+
     def received(self, receipts: Sequence[Receipt]) -> None:
         """Publish what has just been taken in; duplicates are only told of."""
         for receipt in receipts:

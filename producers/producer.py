@@ -42,6 +42,8 @@ from headrace.producers.upkeep import (
     only_producer,
     outstanding,
 )
+from headrace.producers.webhook.adoption import Adoption, open_journals
+from headrace.producers.webhook.journal import Journal
 
 log = structlog.get_logger("produce")
 
@@ -69,6 +71,7 @@ class Producer:
         spool: Spool,
         session: BrokerSession,
         sources: Iterable[str],
+        journals: Mapping[str, Journal],
     ) -> None:
         self.config = config
         self._sources = tuple(sources)
@@ -82,6 +85,7 @@ class Producer:
         intake = Intake(config.root, ledger, spool, self.receiving)
         intake.refuse_a_renamed_source(config.settings.sources)
         self.taking = Taking(lambda _: intake, self.pipeline, config.settings.sources)
+        self.adoption = Adoption(config, journals, ledger, spool, self.receiving, self.pipeline)
         self._decider = Decider(
             config,
             ledger,
@@ -187,6 +191,7 @@ class Producer:
         )
         await self.look_for_setbacks()
         if decision is None:
+            await self.adoption.catch_up(source)
             on_their_way = partial(outstanding, self.config, self._ledger, source)
         else:
             ids = await self._decider.carry_out(decision)
@@ -202,13 +207,33 @@ class Producer:
 async def producer_at_work(
     config: Config, *, bootstrap_servers: str, source: str | None = None
 ) -> AsyncIterator[Producer]:
+    """The project's one producer: see `producing`.
+
+    Raises what that does, and `ProjectLockedError` where another producer is at work.
+    """
+    with only_producer(config), open_journals(config) as journals:
+        async with producing(
+            config, journals, bootstrap_servers=bootstrap_servers, source=source
+        ) as producer:
+            yield producer
+
+
+@asynccontextmanager
+async def producing(
+    config: Config,
+    journals: Mapping[str, Journal],
+    *,
+    bootstrap_servers: str,
+    source: str | None = None,
+) -> AsyncIterator[Producer]:
     """The producer, with its pipeline running: what it is given is published and followed.
 
-    Raises `ProjectLockedError` where another producer is at work, `BrokerError` where the broker
-    cannot be reached for half a minute, `ConfigError`, `LedgerError` and `LakeError`.
+    For who is the project's one producer, whose calls of webhooks stand in these journals. Raises
+    `BrokerError` where the broker cannot be reached for half a minute, `ConfigError`, `LedgerError`
+    and `LakeError`.
     """
     sources = chosen_sources(config, source)
-    with only_producer(config), Ledger(config.paths.ledger) as ledger:
+    with Ledger(config.paths.ledger) as ledger:
         spool = Spool(config.paths.spool)
         await asyncio.to_thread(clean_scratch, config)
         await asyncio.to_thread(reconcile, ledger, spool)
@@ -225,11 +250,12 @@ async def producer_at_work(
         )
         try:
             await session.open()
-            producer = Producer(config, ledger, spool, session, sources)
+            producer = Producer(config, ledger, spool, session, sources, journals)
             await producer.revoker.finish()
             show_zeros(config)
             try:
-                with producer.pipeline.followed_by(Measures()):
+                following = producer.pipeline.followed_by
+                with following(Measures()), following(producer.adoption):
                     async with beside(producer.pipeline.parts()):
                         yield producer
             finally:

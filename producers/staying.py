@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
 
 from headrace.config import Config
-from headrace.errors import ClaimedError, LakeError
+from headrace.errors import BrokerError, ClaimedError, LakeError
 from headrace.producers.ask_desk import AskDesk
-from headrace.producers.producer import Producer, producer_at_work
+from headrace.producers.producer import Producer, producing
 from headrace.producers.source_watch import SourceWatch
 from headrace.producers.task_parts import beside
+from headrace.producers.upkeep import only_producer
+from headrace.producers.webhook.adoption import open_journals
+from headrace.producers.webhook.door import Door
+from headrace.producers.webhook.journal import Journal
 
 log = structlog.get_logger("produce")
 
 _SETBACKS_SECONDS: Final = 60.0
 _UPKEEP_SECONDS: Final = 3_600.0
+_ANEW_SECONDS: Final = 1.0
 
 
 async def produce_until_stopped(
@@ -28,15 +33,17 @@ async def produce_until_stopped(
     bootstrap_servers: str,
     stop: asyncio.Event,
     desk: AskDesk,
+    door: Door | None = None,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Take in and publish whatever arrives, until `stop` is set; what `desk` is asked for too.
 
     `on_ready` is called after the first look at every watched folder. Sources with a schedule of
     their own are looked at only when `desk` is asked for them. Raises as `produce_once` does, and
-    where the broker or the lake stay away for longer than they may.
+    where the broker or the lake stay away for longer than they may. With a `door` that calls come
+    through it does not: they go on coming, and it begins anew until broker and lake are back.
     """
-    work = asyncio.create_task(_stay(config, bootstrap_servers, desk, on_ready))
+    work = asyncio.create_task(_stay(config, bootstrap_servers, desk, door, on_ready))
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -49,9 +56,36 @@ async def produce_until_stopped(
 
 
 async def _stay(
-    config: Config, bootstrap_servers: str, desk: AskDesk, on_ready: Callable[[], None]
+    config: Config,
+    bootstrap_servers: str,
+    desk: AskDesk,
+    door: Door | None,
+    on_ready: Callable[[], None],
 ) -> None:
-    async with producer_at_work(config, bootstrap_servers=bootstrap_servers) as producer:
+    with only_producer(config), open_journals(config) as journals:
+        if door is None or not journals:
+            await _work(config, journals, bootstrap_servers, desk, on_ready)
+            return
+        with door.opened(journals):
+            while True:
+                try:
+                    await _work(config, journals, bootstrap_servers, desk, on_ready)
+                except ClaimedError:
+                    raise
+                except (BrokerError, LakeError) as error:
+                    log.warning("producer_begins_anew", reason=error.message)
+                    desk.is_closed_as(error.message)
+                    await asyncio.sleep(_ANEW_SECONDS)
+
+
+async def _work(
+    config: Config,
+    journals: Mapping[str, Journal],
+    bootstrap_servers: str,
+    desk: AskDesk,
+    on_ready: Callable[[], None],
+) -> None:
+    async with producing(config, journals, bootstrap_servers=bootstrap_servers) as producer:
         await producer.retry_rejected()
         await producer.go_on()
         watches = [
@@ -64,7 +98,11 @@ async def _stay(
             )
             for name, source in producer.watched.items()
         ]
-        parts = [*(watch.run() for watch in watches), _keep_up(producer)]
+        parts = [
+            *(watch.run() for watch in watches),
+            *(producer.adoption.run(name) for name in journals),
+            _keep_up(producer),
+        ]
         async with beside(parts), desk.open(producer):
             for watch in watches:
                 await watch.looked.wait()

@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from headrace.cli.options import bootstrap_option, http_options, role_options
+from headrace.cli.options import (
+    bootstrap_option,
+    dates_of,
+    dates_options,
+    http_options,
+    role_options,
+)
 
 if TYPE_CHECKING:
+    from datetime import date, datetime
+
     from headrace.cli.role import HttpPlace
     from headrace.config import Config
     from headrace.infra.role_process import RoleChannel
@@ -32,6 +40,7 @@ class _Task:
     source: str | None
     until_landed: bool
     decision: Decision | None
+    dates: tuple[date, date] | None
 
 
 @click.command(
@@ -40,6 +49,7 @@ class _Task:
 )
 @click.option("--once", is_flag=True, help="One look at the sources, then end.")
 @click.option("--source", metavar="NAME", help="With --once: only this source.")
+@dates_options
 @click.option("--until-landed", is_flag=True, help="With --once: end when bronze holds all of it.")
 @click.option("--decide", metavar="ACTION", hidden=True)
 @click.option("--delivery", "delivery_ids", multiple=True, hidden=True)
@@ -51,6 +61,8 @@ def command(
     project: Path,
     once: bool,
     source: str | None,
+    from_: datetime | None,
+    to: datetime | None,
     until_landed: bool,
     decide: str | None,
     delivery_ids: tuple[str, ...],
@@ -69,8 +81,9 @@ def command(
     is asked to. Exit code 1 says that a delivery was rejected or could not be published; `headrace
     deliveries` says why.
     """
-    if not once and (source is not None or until_landed):
-        raise click.UsageError("--source and --until-landed are for --once")
+    dates = dates_of(from_, to)
+    if not once and (source is not None or until_landed or dates is not None):
+        raise click.UsageError("--source, --from and --until-landed are for --once")
     from headrace.cli.role import HttpPlace, run_role
 
     with run_role("produce", project, verbose=verbose, supervised=supervised) as (config, channel):
@@ -82,7 +95,7 @@ def command(
 
         # What the commands for deliveries have the producer of a pass do.
         decision = None if decide is None else Decision(Action(decide), delivery_ids, erase)
-        task = _Task(source, until_landed, decision)
+        task = _Task(source, until_landed, decision, dates)
         figures = _once(config, channel, bootstrap_servers, task, supervised=supervised)
     sys.exit(1 if figures["rejected"] or figures["failed"] or figures["unreachable"] else 0)
 
@@ -96,11 +109,21 @@ def _stay(
     supervised: bool,
 ) -> None:
     from headrace.cli.role import bootstrap_of, serve_http
+    from headrace.errors import UsageError
     from headrace.producers.ask_desk import AskDesk
     from headrace.producers.staying import produce_until_stopped
+    from headrace.producers.webhook.adoption import webhooks
+    from headrace.producers.webhook.door import Door
 
     address = bootstrap_of(config, bootstrap_servers)
     desk = AskDesk()
+    hooks = webhooks(config)
+    door = None if place.off else Door(hooks)
+    if hooks and door is None:
+        raise UsageError(
+            f"sources.{next(iter(hooks))} is a webhook, which needs the HTTP port",
+            remedy="leave out --no-http",
+        )
 
     async def stay(port: int | None) -> None:
         stop = asyncio.Event()
@@ -118,11 +141,13 @@ def _stay(
             bootstrap_servers=address,
             stop=stop,
             desk=desk,
+            door=door,
             on_ready=on_ready,
         )
 
+    routes = [*desk.routes(), *(() if door is None else door.routes())]
     with serve_http(
-        "produce", place, health=desk.health, routes=desk.routes(), before_metrics=desk.tell_counts
+        "produce", place, health=desk.health, routes=routes, before_metrics=desk.tell_counts
     ) as port:
         asyncio.run(stay(port))
 
@@ -166,6 +191,7 @@ def _once(
             task.source,
             until_landed=task.until_landed,
             decision=task.decision,
+            dates=task.dates,
             on_notice=notice,
         )
     else:
@@ -190,8 +216,10 @@ def _work_once(
     task: _Task,
 ) -> ProduceSummary:
     from headrace.cli.role import bootstrap_of
+    from headrace.producers.api.backfill import backfill_span
     from headrace.producers.service import produce_once
 
+    span = backfill_span(config, task.source, task.dates)
     address = bootstrap_of(config, bootstrap_servers)
 
     async def produce() -> ProduceSummary:
@@ -206,6 +234,7 @@ def _work_once(
             source=task.source,
             wait_until_landed=task.until_landed,
             decision=task.decision,
+            span=span,
             progress=lambda progress: channel.say("progress", **asdict(progress)),
         )
 

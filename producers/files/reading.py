@@ -24,7 +24,8 @@ class Reading:
 
     `columns`, `delimiter`, `quote`, `escape`, `newline`, `header` and `skip_lines` are for CSV,
     `records_path` and `parallel` for JSON (JMESPath) and XML, `sheet` and `header_row` for
-    workbooks, `pattern` for lines of text. `encoding` is Python's name of it. `notes` say what was
+    workbooks, `pattern` for lines of text, `call` for calls of webhooks (`CallReading` of
+    headrace.producers.webhook as JSON). `encoding` is Python's name of it. `notes` say what was
     guessed, for people.
     """
 
@@ -43,6 +44,7 @@ class Reading:
     sheet: str | None = None
     header_row: int | None = None
     pattern: str | None = None
+    call: str | None = None
     event_time_from: Literal["column", "filename", "arrival"] = "arrival"
     event_time_column: str | None = None
     event_time_format: str | None = None

@@ -16,6 +16,7 @@ from headrace.producers.files.json_values import cut_values
 from headrace.producers.files.reading import Reading
 from headrace.producers.files.text_encoding import open_as_utf8, original_bytes
 from headrace.producers.files.unreadable import UnreadableLog, read_bytes
+from headrace.producers.webhook.body_records import CallReading, call_pieces
 
 _BATCH_RECORDS = 16_384
 _BATCH_BYTES = 4_000_000
@@ -52,6 +53,9 @@ def read_records(
     where it is not there. Raises `DeliveryRejectedError` where nothing can be read at all.
     """
     scratch.mkdir(parents=True, exist_ok=True)
+    call = None if reading.call is None else CallReading.from_json(reading.call)
+    if call is not None:
+        received_at = call.arrival
     times = EventTimes(reading, name=name, received_at=received_at)
     with (
         open_as_utf8(path, reading.encoding, reading.compression) as file,
@@ -63,6 +67,8 @@ def read_records(
             )
         else:
             pieces = cut_lines(file) if reading.format == "ndjson" else cut_values(file)
+            if call is not None:
+                pieces = call_pieces(file, call, pieces)
             readable = yield from _json_batches(
                 pieces, times, log, name=name, first_number=first_number
             )

@@ -111,10 +111,13 @@ def attributes_of(headers: Headers) -> dict[str, str]:
     return attributes
 
 
-def around_data(headers: Headers) -> tuple[str, str]:
-    """What stands before and after the data of an event in binary mode to make it structured."""
+def around_data(headers: Headers, member: str | None) -> tuple[str, str]:
+    """What stands before and after the data of an event in binary mode to make it structured.
+
+    `member`: what the data is called there; None where there is none.
+    """
     members = orjson.dumps(attributes_of(headers)).decode()
-    return f'{members[:-1]},"data":', "}"
+    return members[:-1] + ("" if member is None else f',"{member}":'), "}"
 
 
 def _decoded(value: str) -> str:

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -82,8 +82,7 @@ class _Segment:
 class Journal:
     """The journal in `folder`; made with the first that is appended.
 
-    `sync` makes a file's bytes durable; `on_appended` is called in the writing loop after each
-    group.
+    `sync` makes a file's bytes durable.
     """
 
     def __init__(
@@ -92,12 +91,11 @@ class Journal:
         *,
         segment_bytes: int = _SEGMENT_BYTES,
         sync: Callable[[int], None] | None = None,
-        on_appended: Callable[[int], None] = lambda _payloads: None,
     ) -> None:
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._sync = sync or _sync_data
-        self._on_appended = on_appended
+        self._listeners: list[Callable[[], object]] = []
         self._lock = threading.Lock()
         self._segments = {
             path.name: _Segment(path, path.stat().st_size)
@@ -146,9 +144,19 @@ class Journal:
                     else:
                         done.set_exception(error)
                 if error is None:
-                    self._on_appended(len(group))
+                    for listener in tuple(self._listeners):
+                        listener()
         finally:
             self._writing = None
+
+    @contextmanager
+    def heard(self, listener: Callable[[], object]) -> Iterator[None]:
+        """Call this, in the writing event loop, after each group that was appended meanwhile."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
     def close(self) -> None:
         """Nothing is appended any more. What stands in it stays there."""
@@ -230,6 +238,19 @@ class Journal:
                 read_to = max(read_to, self._read_to.offset)
             total += max(0, segment.size - read_to)
         return total
+
+    @property
+    def end(self) -> Position | None:
+        """Where what was acknowledged ends now; None where nothing is left of it."""
+        with self._lock:
+            last = next(reversed(self._segments.values()), None)
+            return None if last is None else Position(last.path.name, last.size)
+
+    @property
+    def read_to(self) -> Position | None:
+        """What `read_away` was last told."""
+        with self._lock:
+            return self._read_to
 
     def read(self, max_payloads: int, max_bytes: int) -> Entries | None:
         """The next that were acknowledged, at least one where there is one; None: nothing new.

@@ -13,6 +13,8 @@ from headrace.producers.ask_desk import AskDesk
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.ledger import list_deliveries
 from headrace.producers.staying import produce_until_stopped
+from headrace.producers.webhook.adoption import webhooks
+from headrace.producers.webhook.door import Door
 from headrace.role_http import RoleHttp
 from support.produce_project import ProduceProject
 
@@ -33,13 +35,22 @@ async def staying(
 ) -> AsyncIterator[Staying]:
     """A producer at work; it has ended in order when this has."""
     desk, stop, ready = AskDesk(), asyncio.Event(), asyncio.Event()
+    door = Door(webhooks(config))
     http = RoleHttp(
-        "produce", health=desk.health, routes=desk.routes(), before_metrics=desk.tell_counts
+        "produce",
+        health=desk.health,
+        routes=[*desk.routes(), *door.routes()],
+        before_metrics=desk.tell_counts,
     )
     port = http.start()
     task = asyncio.create_task(
         produce_until_stopped(
-            config, bootstrap_servers=bootstrap_servers, stop=stop, desk=desk, on_ready=ready.set
+            config,
+            bootstrap_servers=bootstrap_servers,
+            stop=stop,
+            desk=desk,
+            door=door,
+            on_ready=ready.set,
         )
     )
     try:
