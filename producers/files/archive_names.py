@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from headrace.producers.files.compression import bare_name
 from headrace.producers.files.scan import WantedNames
 
 if TYPE_CHECKING:
     from headrace.config_files import FileSource
 
-# Endings by which patterns name archives: such a pattern says nothing of what is in them.
 ARCHIVE_SUFFIXES: Final = (
     ".zip",
     ".tar",
@@ -31,7 +31,6 @@ ARCHIVE_SUFFIXES: Final = (
     ".txz",
     ".tar.lz4",
 )
-ARCHIVE_PATTERNS: Final = tuple(f"*{suffix}" for suffix in ARCHIVE_SUFFIXES)
 
 # What systems put beside the files that people pack.
 _SYSTEM_FOLDERS: Final = frozenset({"__macosx", "system volume information", "$recycle.bin"})
@@ -82,16 +81,16 @@ def shown_name(raw: str) -> str:
 class WantedMembers:
     """Decides by its name whether a source takes a member; it is passed over otherwise.
 
-    Patterns that name archives (`*.zip`) say which archives are looked into. The others say what is
-    taken out of them; where there are no others everything is. Archives in archives are looked into
-    where either kind matches, or everything is taken. What is hidden, unfinished, ignored or put
-    there by a system is not wanted.
+    Patterns that name what is packed (`*.zip`, `*.gz`) say which archives are looked into. The
+    others (`*.csv`, `*.csv.gz`) say what is taken out of them; where there are no others everything
+    is. Archives in archives are looked into where either kind matches, or everything is taken. What
+    is hidden, unfinished, ignored or put there by a system is not wanted.
     """
 
     def __init__(
         self, patterns: Sequence[str], *, ignore: Sequence[str] = (), marker: str | None = None
     ) -> None:
-        others = [p for p in patterns if not p.lower().endswith(ARCHIVE_SUFFIXES)]
+        others = [pattern for pattern in patterns if not _names_what_is_packed(pattern)]
         self._wanted = WantedNames(patterns if others else ("*",), ignore=ignore, marker=marker)
 
     @classmethod
@@ -109,3 +108,11 @@ class WantedMembers:
         if path.name in _SYSTEM_FILES or not _SYSTEM_FOLDERS.isdisjoint(path.parts):
             return False
         return self._wanted(name) or self._wanted(f"{archive}/{name}")
+
+
+def _names_what_is_packed(pattern: str) -> bool:
+    """Whether a pattern says nothing of what is in the archives it may match."""
+    if pattern.lower().endswith((*ARCHIVE_SUFFIXES, ".tar.*")):
+        return True
+    unpacked = bare_name(pattern)
+    return unpacked != pattern and "." not in PurePosixPath(unpacked).name
