@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 import fastavro
 from fastavro.schema import SchemaParseException
@@ -75,7 +75,7 @@ class _Bounded:
 def _open(path: Path, name: str) -> Iterator[Any]:
     try:
         with path.open("rb") as file:
-            reader = fastavro.reader(_Bounded(file, path.stat().st_size))
+            reader = fastavro.reader(cast("BinaryIO", _Bounded(file, path.stat().st_size)))
             _check_schema(reader.writer_schema)
             yield reader
     except _DAMAGE as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -13,14 +11,22 @@ import orjson
 from headrace.config_files import FileFormat, FileSource
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.csv_detection import detect_csv
+from headrace.producers.files.event_columns import check_event_column
 from headrace.producers.files.event_times import EventTimes, time_in_name
 from headrace.producers.files.first_look import Look, look_at
+from headrace.producers.files.geojson import FEATURES, holds_features
 from headrace.producers.files.json_path import parse_column
+from headrace.producers.files.json_reading import check_paths
+from headrace.producers.files.line_patterns import compile_pattern, shipped_for
+from headrace.producers.files.line_records import WHOLE_LINE
 from headrace.producers.files.reading import Reading
-from headrace.producers.files.signatures import describe_markup
+from headrace.producers.files.signatures import BINARY_FORMATS, XML_DOCUMENT, describe_markup
+from headrace.producers.files.xml_path import XmlPath
+from headrace.producers.files.xml_records import find_records_path
 from headrace.stream import Stream
 
 _JSON_NAMES: Final = (".json", ".geojson")
+_XML_NAMES: Final = (".xml", ".rss", ".atom", ".gpx", ".kml")
 _LINES_NAMES: Final = (".ndjson", ".jsonl")
 _CSV_NAMES: Final = (".csv", ".tsv", ".tab", ".psv")
 _LINES_TRIED: Final = 10
@@ -31,16 +37,22 @@ def detect_reading(path: Path, name: str, source: FileSource, stream: Stream) ->
     """See `headrace.producers.files.reading.detect`."""
     notes: list[str] = []
     look = look_at(path, name, source, notes)
-    format_ = source.format or look.binary or _find_format(look)
+    format_ = source.format or look.binary or _find_format(look, source.lines.pattern is not None)
     if source.format is None:
         notes.append(f"format: {format_}")
-    if look.binary:
-        reading = Reading(format=look.binary)
-    elif format_ == "csv":
+    if format_ == "csv":
         reading = detect_csv(look, source.csv, notes)
+    elif format_ in BINARY_FORMATS:
+        reading = Reading(
+            format=format_, sheet=source.excel.sheet, header_row=source.excel.header_row
+        )
+    elif format_ == "xml":
+        reading = _xml_reading(look, source, notes)
+    elif format_ == "lines":
+        reading = _lines_reading(look, source, notes)
     else:
         _check_json(look, format_)
-        reading = Reading(format=format_, encoding=look.encoding)
+        reading = _json_reading(look, format_, source, notes)
     reading = replace(
         reading,
         compression=look.compression,
@@ -55,12 +67,68 @@ def detect_reading(path: Path, name: str, source: FileSource, stream: Stream) ->
     return reading
 
 
-def _find_format(look: Look) -> FileFormat:
+def _json_reading(look: Look, format_: FileFormat, source: FileSource, notes: list[str]) -> Reading:
+    records = source.json_.records
+    if records is None and source.json_.parallel is None and holds_features(look):
+        records = FEATURES
+        notes.append("records: features, as it is GeoJSON")
+    reading = Reading(
+        format=format_,
+        encoding=look.encoding,
+        records_path=records,
+        parallel=source.json_.parallel,
+    )
+    try:
+        check_paths(reading)
+    except ValueError as error:
+        raise DeliveryRejectedError(
+            f"json.records or json.parallel: {error}", remedy="correct it in headrace.toml"
+        ) from error
+    return reading
+
+
+def _xml_reading(look: Look, source: FileSource, notes: list[str]) -> Reading:
+    path = source.xml.records
+    if path is None:
+        path = find_records_path(look.text, look.name)
+        notes.append(f"records: {path}, the first element that repeats")
+    try:
+        XmlPath.parse(path)
+    except ValueError as error:
+        raise DeliveryRejectedError(
+            f"xml.records: {error}", remedy="correct it in headrace.toml"
+        ) from error
+    return Reading(format="xml", encoding=look.encoding, records_path=path)
+
+
+def _lines_reading(look: Look, source: FileSource, notes: list[str]) -> Reading:
+    pattern = source.lines.pattern
+    if pattern is None:
+        pattern = shipped_for(_first_lines(look)) or WHOLE_LINE
+        known = "each line as it is" if pattern == WHOLE_LINE else pattern
+        notes.append(f"lines: {known}")
+    try:
+        pattern = compile_pattern(pattern).pattern
+    except ValueError as error:
+        raise DeliveryRejectedError(
+            f"lines.pattern: {error}", remedy="correct it in headrace.toml"
+        ) from error
+    return Reading(format="lines", encoding=look.encoding, pattern=pattern)
+
+
+def _first_lines(look: Look) -> list[str]:
+    lines = look.text.split(b"\n", _LINES_TRIED)[:_LINES_TRIED]
+    return [line.decode(errors="replace").removesuffix("\r") for line in lines if line.strip()]
+
+
+def _find_format(look: Look, declared_lines: bool) -> FileFormat:
     suffix = PurePosixPath(look.bare_name).suffix.lower()
     kind = describe_markup(look.text)
+    if _is_xml(look, kind, suffix):
+        return "xml"
     if kind:
         raise DeliveryRejectedError(
-            f"{look.name}: found {kind}, expected CSV, NDJSON or JSON", remedy=_DECLARE_FORMAT
+            f"{look.name}: found {kind}, expected {_expected(suffix)}", remedy=_DECLARE_FORMAT
         )
     json_format = _json_format(look)
     if suffix in _CSV_NAMES:
@@ -76,7 +144,20 @@ def _find_format(look: Look) -> FileFormat:
         return "ndjson"
     if suffix in _JSON_NAMES:
         return "json"
+    if declared_lines or shipped_for(_first_lines(look)):
+        return "lines"
     return "csv"
+
+
+def _is_xml(look: Look, kind: str | None, suffix: str) -> bool:
+    """A document that says so, or whose name does and whose text may be one."""
+    if kind is not None:
+        return kind == XML_DOCUMENT and suffix not in _CSV_NAMES
+    return suffix in _XML_NAMES and look.text.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+
+def _expected(suffix: str) -> str:
+    return "CSV as its name says" if suffix in _CSV_NAMES else "text with records"
 
 
 def _json_format(look: Look) -> FileFormat | None:
@@ -140,22 +221,16 @@ def _check_event_time(reading: Reading, name: str) -> None:
         return
     column = reading.event_time_column or ""
     try:
-        steps = parse_column(column)
+        parse_column(column)
     except ValueError as error:
         raise DeliveryRejectedError(
             f"event_time: {error}", remedy="correct `event_time` in the stream's file"
         ) from error
-    if reading.format == "csv" and (len(steps) > 1 or steps[0] not in reading.columns):
-        shown = ", ".join(reading.columns[:30]) + (", ..." if len(reading.columns) > 30 else "")
-        nearest = _nearest(str(steps[0]), reading.columns)
-        raise DeliveryRejectedError(
-            f"{name}: the event-time column {column!r} is missing; found the columns: {shown}",
-            remedy=(f"did you mean {nearest!r}? " if nearest else "")
-            + "correct `event_time` in the stream's file, or the file",
-        )
-
-
-def _nearest(name: str, columns: Sequence[str]) -> str | None:
-    folded = {column.casefold(): column for column in columns}
-    match = difflib.get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.5)
-    return folded[match[0]] if match else None
+    match reading.format:
+        case "csv":
+            check_event_column(reading, reading.columns, name, flat=True)
+        case "lines":
+            fields = tuple(compile_pattern(reading.pattern or WHOLE_LINE).groupindex)
+            check_event_column(reading, fields, name, flat=True)
+        case _:
+            pass  # Rows say their columns once they are read; JSON and XML have none for all.

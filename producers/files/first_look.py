@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from headrace.producers.files.signatures import (
     is_binary,
 )
 from headrace.producers.files.text_encoding import decode_sample, encoding_name
+from headrace.producers.files.xml_declaration import xml_encoding
 
 SAMPLE_BYTES: Final = 512_000
 _MARKS: Final = (
@@ -32,6 +34,9 @@ _MARKS: Final = (
     (b"\x00\x00\xfe\xff", "utf-32-be"),
     (b"\xff\xfe", "utf-16-le"),
     (b"\xfe\xff", "utf-16-be"),
+)
+_XML_ENCODING: Final = re.compile(
+    rb"""\s*<\?xml\s[^>]{0,100}?encoding\s*=\s*["'](?P<name>[A-Za-z0-9._-]{1,40})["']"""
 )
 
 
@@ -124,17 +129,20 @@ def _check_is_text(
 
 
 def _stated_encoding(raw: bytes, name: str, source: FileSource, notes: list[str]) -> str | None:
-    """What the source declares, else what a byte order mark or zero bytes say."""
+    """What the source declares, else what a byte order mark, XML or zero bytes say."""
     marked = next((encoding for mark, encoding in _MARKS if raw.startswith(mark)), None)
     if source.encoding is None:
         if marked:
             if marked != "utf-8":
                 notes.append(f"encoding: {marked}, from its byte order mark")
             return marked
+        declared = xml_encoding(raw)
+        if declared:
+            return declared
         wide = wide_encoding(raw)
         if wide:
             notes.append(f"encoding: {wide}, by its zero bytes (without a byte order mark)")
-        return wide
+        return wide or _of_xml(raw, notes)
     encoding = encoding_name(source.encoding)
     if encoding is None:
         raise DeliveryRejectedError(
@@ -143,6 +151,17 @@ def _stated_encoding(raw: bytes, name: str, source: FileSource, notes: list[str]
         )
     if encoding in ("utf-16", "utf-32"):
         return marked if marked and marked.startswith(encoding) else f"{encoding}-le"
+    return encoding
+
+
+def _of_xml(raw: bytes, notes: list[str]) -> str | None:
+    """What an XML document says of itself in its first line."""
+    match = _XML_ENCODING.match(raw)
+    encoding = encoding_name(match["name"].decode()) if match else None
+    if encoding is None or encoding.startswith(("utf-16", "utf-32")):
+        # As those it would begin with zero bytes: it was turned into something else since.
+        return None
+    notes.append(f"encoding: {encoding}, as its first line says")
     return encoding
 
 

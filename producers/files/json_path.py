@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from headrace.producers.files.json_form import plain_text
+
 _STEP = re.compile(
     r"""\.(?P<name>[^.\[\]"'\s]+)|\."(?P<quoted>[^"]+)"|\[(?P<index>\d+)\]"""
     r"""|\['(?P<single>[^']+)'\]|\["(?P<double>[^"]+)"\]"""
@@ -36,14 +38,10 @@ def parse_column(column: str) -> Steps:
 
 
 def find_text(value: object, steps: Steps) -> str | None:
-    """A text or a number at the end of the steps, as text; None where there is neither."""
+    """A single value at the end of the steps, as text; None where there is none."""
     for step in steps:
         if isinstance(step, str):
             value = value.get(step) if isinstance(value, Mapping) else None
         else:
             value = value[step] if isinstance(value, list) and step < len(value) else None
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    return None
+    return plain_text(value)

@@ -8,13 +8,14 @@ array is as many documents as that has elements.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Generator, Iterator
 from typing import BinaryIO, Final
 
 import orjson
 
-from headrace.producers.files.json_records import MAX_RECORD_BYTES, Piece
+from headrace.producers.files.json_records import MAX_RECORD_BYTES, Piece, cut_lines
 from headrace.producers.files.json_values import (
     NO_DOCUMENT,
     cut_bracketed,
@@ -213,6 +214,25 @@ class PlacedRecords:
             return True
         yield self._window.rest(_NOT_CLOSED)
         return False
+
+
+class PlacedByLine:
+    """The same of a file with a document on each line; one that is broken costs itself alone."""
+
+    def __init__(self, file: BinaryIO, place: Place) -> None:
+        self._file = file
+        self._place = place
+        self.found = False
+
+    def __iter__(self) -> Iterator[Piece]:
+        for line in cut_lines(self._file):
+            if line.data is None:
+                yield line
+                continue
+            placed = PlacedRecords(io.BytesIO(line.data), self._place)
+            for piece in placed:
+                yield piece._replace(start=line.start + piece.start, line=line.line)
+            self.found = self.found or placed.found
 
 
 def pass_over(window: Window) -> bool:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.csv_records import read_csv_batches
 from headrace.producers.files.event_times import EventTimes
+from headrace.producers.files.json_form import record_json
 from headrace.producers.files.json_path import find_text
-from headrace.producers.files.json_records import Piece, cut_lines, parse_record
-from headrace.producers.files.json_values import cut_values
+from headrace.producers.files.json_reading import json_pieces
+from headrace.producers.files.json_records import Piece, parse_record
+from headrace.producers.files.line_records import read_lines
 from headrace.producers.files.reading import Reading
+from headrace.producers.files.row_reading import Record, read_elements, read_rows
+from headrace.producers.files.signatures import BINARY_FORMATS
 from headrace.producers.files.text_encoding import open_as_utf8, original_bytes
 from headrace.producers.files.unreadable import UnreadableLog, read_bytes
 from headrace.producers.webhook.body_records import CallReading, call_pieces
@@ -53,10 +58,13 @@ def read_records(
     where it is not there. Raises `DeliveryRejectedError` where nothing can be read at all.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    call = None if reading.call is None else CallReading.from_json(reading.call)
-    if call is not None:
-        received_at = call.arrival
+    if reading.call is not None:
+        received_at = CallReading.from_json(reading.call).arrival
     times = EventTimes(reading, name=name, received_at=received_at)
+    if reading.format in BINARY_FORMATS:
+        rows = read_rows(path, reading, name=name, first_number=first_number, scratch=scratch)
+        yield from _numbered(rows, times, name, first_number, first_number)
+        return
     with (
         open_as_utf8(path, reading.encoding, reading.compression) as file,
         UnreadableLog(scratch) as log,
@@ -66,13 +74,31 @@ def read_records(
                 file, reading, times, log, name=name, first_number=first_number, scratch=scratch
             )
         else:
-            pieces = cut_lines(file) if reading.format == "ndjson" else cut_values(file)
-            if call is not None:
-                pieces = call_pieces(file, call, pieces)
-            readable = yield from _json_batches(
-                pieces, times, log, name=name, first_number=first_number
-            )
+            records = _text_records(file, reading, log, name)
+            readable = yield from _numbered(records, times, name, first_number)
         yield from _unreadable_batches(file, reading, times, log, readable, first_number)
+
+
+def _text_records(
+    file: BinaryIO, reading: Reading, log: UnreadableLog, name: str
+) -> Iterator[Record]:
+    if reading.format == "xml":
+        return read_elements(file, reading, name)
+    if reading.format == "lines":
+        return read_lines(file, reading, log, name)
+    pieces = json_pieces(file, reading, name)
+    if reading.call is not None:
+        pieces = call_pieces(file, CallReading.from_json(reading.call), pieces)
+    return _readable(pieces, log, name)
+
+
+def _readable(pieces: Iterator[Piece], log: UnreadableLog, name: str) -> Iterator[Record]:
+    for piece in pieces:
+        record, problem = parse_record(piece)
+        if record is None or piece.data is None:
+            log.add(piece.start, piece.length, f"{name}, line {piece.line}: {problem}")
+        else:
+            yield piece.data, record
 
 
 def _csv_batches(
@@ -104,28 +130,24 @@ def _csv_batches(
         yield RecordBatch(number, records, moments)
 
 
-def _json_batches(
-    pieces: Iterator[Piece],
+def _numbered(
+    records: Iterator[Record],
     times: EventTimes,
-    log: UnreadableLog,
-    *,
     name: str,
     first_number: int,
+    number: int = 0,
 ) -> Generator[RecordBatch, None, int]:
-    number = 0
+    """Batches of the records from `first_number` on; the first of `records` has the `number`."""
     values: list[bytes] = []
     moments: list[datetime | None] = []
     size = 0
-    for piece in pieces:
-        record, problem = parse_record(piece)
-        if record is None or piece.data is None:
-            log.add(piece.start, piece.length, f"{name}, line {piece.line}: {problem}")
-            continue
+    for data, record in records:
         number += 1
         if number <= first_number:
             continue
-        values.append(piece.data)
-        size += len(piece.data)
+        value = _as_json(record, name, number) if data is None else data
+        values.append(value)
+        size += len(value)
         moments.append(
             times.fixed if times.steps is None else times.read(find_text(record, times.steps))
         )
@@ -135,6 +157,14 @@ def _json_batches(
     if values:
         yield RecordBatch(number - len(values), values, moments)
     return number
+
+
+def _as_json(record: object, name: str, number: int) -> bytes:
+    assert isinstance(record, Mapping), record
+    try:
+        return record_json(record)
+    except ValueError as error:
+        raise DeliveryRejectedError(f"{name}: record {number} cannot be JSON: {error}") from error
 
 
 def _unreadable_batches(

@@ -42,10 +42,11 @@ _WORKBOOK_NAMES: Final = (".xlsx", ".xlsm", ".xlsb", ".xls", ".xla", ".xlam", ".
 # Members of a workbook's ZIP archive: Office Open XML, and OpenDocument's first one.
 _WORKBOOK_MEMBERS: Final = (b"xl/", b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet")
 _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b"))
+XML_DOCUMENT: Final = "an XML document"
 _MARKUP: Final = (
     (b"<!doctype html", "an HTML page"),
     (b"<html", "an HTML page"),
-    (b"<?xml", "an XML document"),
+    (b"<?xml", XML_DOCUMENT),
 )
 
 
