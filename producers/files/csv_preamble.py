@@ -64,12 +64,13 @@ def _find_table(data: bytes, dialect: Dialect, *, whole: bool) -> _Table | None:
     if not counted:
         return None
     columns = counted.most_common(1)[0][0] + 1
-    first = next(
+    fitting = (
         index
-        for index, line in enumerate(lines)
+        for index, line in enumerate(lines[: _MOST_LINES + 1])
         if separators[index] + 1 == columns and not _is_title(line, dialect, columns)
     )
-    if first > _MOST_LINES:
+    first = next(fitting, None)
+    if first is None:
         return None
     before = lines[:first]
     sample = read_sample(data[sum(map(len, before)) + first * len(newline) :], dialect, whole=whole)

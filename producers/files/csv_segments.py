@@ -125,9 +125,10 @@ class SegmentReader:
 
     def _header_end(self, buffer: bytes, *, at_end: bool) -> int | None:
         """Where the first row that is not blank ends; None where that is behind the buffer."""
+        stop = buffer.rfind(self._grammar.newline) + len(self._grammar.newline)
         position = 0
-        while position < len(buffer):
-            row = self._grammar.read_row(buffer, position, len(buffer))
+        while position < stop:
+            row = self._grammar.read_row(buffer, position, stop)
             if isinstance(row, BrokenRow):
                 if row.unclosed and not at_end and len(buffer) < MAX_ROW_BYTES:
                     return None
@@ -137,6 +138,10 @@ class SegmentReader:
             if buffer[position : row.end].strip():
                 return row.end
             position = row.end
+        if stop == 0 and len(buffer) >= MAX_ROW_BYTES:
+            raise DeliveryRejectedError(
+                f"{self._name}: the header cannot be read: {too_long(len(buffer))}"
+            )
         return len(buffer) if at_end else None
 
     def _pass_over_line(self, buffer: bytes, file: BinaryIO) -> bytes:
