@@ -13,6 +13,8 @@ from headrace.config import Config
 from headrace.errors import HeadraceError
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from headrace.producers.decisions import Decision
 
 _PATH: Final = "/produce"
@@ -57,12 +59,14 @@ def ask_producer(
     *,
     until_landed: bool = True,
     decision: Decision | None = None,
+    dates: tuple[date, date] | None = None,
     on_progress: Callable[[dict[str, object]], object] = lambda _: None,
     on_notice: Callable[[str], object] = lambda _: None,
 ) -> dict[str, int]:
     """Have one source or all looked at, and return the figures of what was done.
 
-    With a `decision` that is carried out instead.
+    With a `decision` that is carried out instead; with `dates`, first and last, the source, an API,
+    is asked for these.
     `on_progress` gets the fields of `ProduceProgress`. Raises `ProducerToldError` for what the
     producer could not do, `ProducerGoneError` where it cannot be reached or ends meanwhile.
     """
@@ -70,6 +74,8 @@ def ask_producer(
     question: dict[str, object] = {"source": source, "until_landed": until_landed}
     if decision is not None:
         question["decision"] = asdict(decision)
+    if dates is not None:
+        question |= {"from": dates[0].isoformat(), "to": dates[1].isoformat()}
     try:
         # The producer is near: a proxy of the environment is not for it.
         with (

@@ -21,6 +21,8 @@ from headrace.infra.role_process import Role, RoleMessage, RoleProcess
 from headrace.infra.services import Service, record_services
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from headrace.cli.project import Project
     from headrace.lakehouse.refresh import RefreshReport
     from headrace.producers.decisions import Decision
@@ -109,11 +111,13 @@ def run_one_pass(
     *,
     source: str | None = None,
     decision: Decision | None = None,
+    dates: tuple[date, date] | None = None,
     progress: PassProgress | None = None,
 ) -> PassReport:
     """Take what is there, publish, land, refresh; the roles are gone when this returns.
 
-    With a `decision` that is carried out instead, and lands. While `up` runs, its services do that.
+    With a `decision` that is carried out instead, and lands. With `dates`, first and last, the
+    source is asked for these. While `up` runs, its services do that.
     Raises `HeadraceError`: whatever stopped a role, or a contract or model that cannot be used.
     """
     from headrace.lakehouse.refresh import refresh
@@ -121,14 +125,20 @@ def run_one_pass(
     watcher = NoProgress() if progress is None else progress
     began = time.monotonic()
     config = project.config
+    if dates is not None:
+        from headrace.producers.api.backfill import backfill_span
+
+        backfill_span(config, source, dates)  # refused before anything starts
     holder = at_work(config.paths)
     if holder is not None and holder.what == UP:
         from headrace.cli.services_pass import run_by_services
 
-        return run_by_services(project, source=source, decision=decision, progress=watcher)
+        return run_by_services(
+            project, source=source, decision=decision, dates=dates, progress=watcher
+        )
     with project_lock(config.paths, RUN):
         _ = project.catalog  # contracts and models are checked before anything starts
-        roles = _Ingest(config, source, decision, watcher)
+        roles = _Ingest(config, source, decision, dates, watcher)
         produced = roles.run()
         report = refresh(project.catalog, config.paths, on_table=watcher.refreshing)
     return PassReport(produced, roles.landed_rows, report, time.monotonic() - began)
@@ -142,8 +152,10 @@ class _Ingest:
         config: Config,
         source: str | None,
         decision: Decision | None,
+        dates: tuple[date, date] | None,
         progress: PassProgress,
     ) -> None:
+        self._dates = dates
         self._config = config
         self._source = source
         self._decision = decision
@@ -193,6 +205,8 @@ class _Ingest:
         if role == "consume":
             return address
         only = [] if self._source is None else ["--source", self._source]
+        if self._dates is not None:
+            only += ["--from", self._dates[0].isoformat(), "--to", self._dates[1].isoformat()]
         return [*address, "--once", "--until-landed", *only, *self._decided()]
 
     def _decided(self) -> list[str]:

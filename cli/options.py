@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,30 @@ def project_option(function: F) -> F:
 def deliveries_argument(function: F) -> F:
     """`DELIVERY...`: ids of deliveries or their beginnings, at least one, passed on as `ids`."""
     return click.argument("ids", metavar="DELIVERY...", nargs=-1, required=True)(function)
+
+
+def dates_options(function: F) -> F:
+    """`--from DATE --to DATE`, passed on as `from_` and `to`."""
+    day = click.DateTime(["%Y-%m-%d"])
+    function = click.option(
+        "--to", type=day, metavar="DATE", help="With --from: the last date; default: today."
+    )(function)
+    return click.option(
+        "--from",
+        "from_",
+        type=day,
+        metavar="DATE",
+        help="Ask an API source that has a `window` for the dates from this one on (UTC).",
+    )(function)
+
+
+def dates_of(from_: datetime | None, to: datetime | None) -> tuple[date, date] | None:
+    """The first and the last date of `dates_options`; None where they were left out."""
+    if from_ is None:
+        if to is not None:
+            raise click.UsageError("--to goes with --from")
+        return None
+    return from_.date(), datetime.now(UTC).date() if to is None else to.date()
 
 
 def json_option(function: F) -> F:

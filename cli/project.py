@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from headrace.config_file import load_config
 
 if TYPE_CHECKING:
+    from datetime import date
+
     import pyarrow as pa
 
     from headrace.cli.one_pass import PassProgress, PassReport
@@ -51,11 +53,20 @@ class Project:
 
         return load_reading_catalog(self.config, self.lake)
 
-    def run(self, source: str | None = None, *, progress: PassProgress | None = None) -> PassReport:
-        """One pass: take what is there, publish, land, refresh; returns what was done."""
+    def run(
+        self,
+        source: str | None = None,
+        *,
+        dates: tuple[date, date] | None = None,
+        progress: PassProgress | None = None,
+    ) -> PassReport:
+        """One pass: take what is there, publish, land, refresh; returns what was done.
+
+        `dates`: ask the source, an API, for these, first and last.
+        """
         from headrace.cli.one_pass import run_one_pass
 
-        return run_one_pass(self, source=source, progress=progress)
+        return run_one_pass(self, source=source, dates=dates, progress=progress)
 
     def refresh(self) -> RefreshReport:
         """Bring silver and gold up to date with bronze."""

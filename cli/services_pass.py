@@ -10,6 +10,8 @@ from headrace.errors import HeadraceError
 from headrace.infra.project_lock import UP, at_work
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from headrace.cli.project import Project
     from headrace.producers.decisions import Decision
 
@@ -24,6 +26,7 @@ def run_by_services(
     *,
     source: str | None,
     decision: Decision | None,
+    dates: tuple[date, date] | None = None,
     progress: PassProgress,
 ) -> PassReport:
     """Have the running producer take what is there, wait till bronze has it, then refresh.
@@ -36,7 +39,7 @@ def run_by_services(
     began = time.monotonic()
     _ = project.catalog  # contracts and models are checked first, as without services
     rows_before = _bronze_rows(project)
-    produced = _ask(project, source, decision, progress)
+    produced = _ask(project, source, decision, dates, progress)
     landed_rows = max(_bronze_rows(project) - rows_before, 0)
     progress.landed(landed_rows)
     report = refresh(project.catalog, project.config.paths, on_table=progress.refreshing)
@@ -44,7 +47,11 @@ def run_by_services(
 
 
 def _ask(
-    project: Project, source: str | None, decision: Decision | None, progress: PassProgress
+    project: Project,
+    source: str | None,
+    decision: Decision | None,
+    dates: tuple[date, date] | None,
+    progress: PassProgress,
 ) -> dict[str, int]:
     """The figures of the producer's look; one that dies meanwhile is asked again when it is back.
 
@@ -63,6 +70,7 @@ def _ask(
                     url,
                     source,
                     decision=decision,
+                    dates=dates,
                     on_progress=progress.produced,
                     on_notice=progress.notice,
                 )

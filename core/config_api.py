@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from headrace.config_api_request import RequestOptions
+from headrace.config_pages import PageOptions
 from headrace.config_section import check_name
 from headrace.units import Seconds
 
 
-class ApiSource(RequestOptions):
+class ApiSource(RequestOptions, PageOptions):
     """`[sources.<name>]` with `kind = "api"`: an HTTP API that is polled."""
 
     kind: Annotated[Literal["api"], Field(description="an HTTP API that is polled")]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Tag, model_validator
 
-from headrace.config_section import Section
+from headrace.config_section import BY_KIND, Section
 from headrace.units import Seconds
 
 
@@ -125,13 +125,13 @@ class OffsetPagination(_Counted):
 
 
 Pagination = Annotated[
-    NoPagination
-    | LinkPagination
-    | NextUrlPagination
-    | TokenPagination
-    | PagePagination
-    | OffsetPagination,
-    Field(discriminator="kind"),
+    Annotated[NoPagination, Tag("none")]
+    | Annotated[LinkPagination, Tag("link")]
+    | Annotated[NextUrlPagination, Tag("next_url")]
+    | Annotated[TokenPagination, Tag("cursor")]
+    | Annotated[PagePagination, Tag("page")]
+    | Annotated[OffsetPagination, Tag("offset")],
+    BY_KIND,
 ]
 
 
@@ -188,3 +188,39 @@ class Window(Section):
 
 
 WindowKey = Annotated[Window, BeforeValidator(_window_shorthand)]
+
+
+class PageOptions(Section):
+    """Where records stand in a response, and which responses there are."""
+
+    records: Annotated[
+        JmesPath | None,
+        Field(description="JMESPath to the records in a response; left out, all of it"),
+    ] = None
+    parallel: Annotated[
+        str | None,
+        Field(description="path to an object of arrays of equal length: a record per index"),
+    ] = None
+    pagination: Annotated[Pagination, Field(description="how one page leads to the next")] = (
+        NoPagination()
+    )
+    cursor: Annotated[
+        Incremental | None, Field(description="ask for what is new since the poll before")
+    ] = None
+    window: Annotated[
+        WindowKey | None,
+        Field(description="ask by spans of time, `{from}` to `{to}`, such as `1d`"),
+    ] = None
+    keep_unchanged: Annotated[
+        bool, Field(description="publish a response also where it is the same as the one before")
+    ] = False
+
+    @model_validator(mode="after")
+    def _pages_fit(self) -> Self:
+        if self.records is not None and self.parallel is not None:
+            raise ValueError("expected either `records` or `parallel`")
+        if self.cursor is not None and self.parallel is not None:
+            raise ValueError("`cursor` needs `records`: it is read from each of them")
+        if self.cursor is not None and self.window is not None:
+            raise ValueError("expected either `cursor` or `window`: what was asked for last")
+        return self

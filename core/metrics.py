@@ -159,6 +159,26 @@ ARRIVAL_TO_BRONZE_SECONDS: Final = _histogram(
     buckets=_LATENCY_BUCKETS,
 )
 
+API_POLLS: Final = _counter(
+    "produce",
+    "headrace_api_polls_total",
+    "Polls of an API source; outcome is done or failed.",
+    ["source", "outcome"],
+)
+API_POLL_FAILURES: Final = _counter(
+    "produce",
+    "headrace_api_poll_failures_total",
+    "Why polls ended early: refused, unavailable, budget (of the day spent), content (no records"
+    " where they should be) or pagination.",
+    ["source", "reason"],
+)
+API_PAGES: Final = _counter(
+    "produce",
+    "headrace_api_pages_total",
+    "Pages of an API; outcome is new, unchanged or empty.",
+    ["source", "outcome"],
+)
+
 # Consuming: topics to bronze.
 BRONZE_RECORDS: Final = _counter(
     "consume", "headrace_bronze_records_total", "Records committed to bronze.", ["stream"]

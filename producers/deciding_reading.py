@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace.config import Source
+from headrace.config_api import ApiSource
 from headrace.config_files import FileSource
 from headrace.config_webhook import WebhookSource
 from headrace.errors import DeliveryRejectedError
+from headrace.producers.api.page_reading import page_reading
 from headrace.producers.delivery import DeliveryRow, Exchange
 from headrace.producers.files.reading import Reading, detect
 from headrace.producers.webhook.body_records import decide_call_reading
@@ -26,4 +28,6 @@ def decide_reading(
         return detect(payload, row.name, source, stream)
     if isinstance(source, WebhookSource) and exchange is not None:
         return decide_call_reading(payload, exchange, source, stream)
+    if isinstance(source, ApiSource):
+        return page_reading(payload, row.name, source, stream)
     raise DeliveryRejectedError(f"{row.name}: sources of kind {source.kind!r} cannot be read yet")

@@ -11,13 +11,16 @@ from headrace.producers.delivery import DeliveryRow
 class ProduceProgress:
     """How far a run is. Done: published, or turned out to be unreadable.
 
-    `records_total`: records sent so far, and so to be expected in bronze.
+    `records_total`: records sent so far, and so to be expected in bronze. `requests_total`: of
+    sources that are polled, one for each window of time and value of a variable.
     """
 
     deliveries_total: int = 0
     deliveries_done: int = 0
     deliveries_landed: int = 0
     records_total: int = 0
+    requests_total: int = 0
+    requests_done: int = 0
 
 
 @dataclass(frozen=True, slots=True)

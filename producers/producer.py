@@ -14,6 +14,8 @@ import structlog
 from headrace.config import Config, Source
 from headrace.config_files import FileSource
 from headrace.errors import ConfigError
+from headrace.producers.api.polling import Polling
+from headrace.producers.api.windows import Span
 from headrace.producers.broker_link import BrokerLink
 from headrace.producers.broker_session import BrokerSession
 from headrace.producers.decider import Decider
@@ -84,6 +86,7 @@ class Producer:
         self.receiving = Receiving(ledger, spool, lambda: datetime.now(UTC))
         intake = Intake(config.root, ledger, spool, self.receiving)
         intake.refuse_a_renamed_source(config.settings.sources)
+        self.polling = Polling(config, ledger, spool, self.receiving, self.pipeline.received)
         self.taking = Taking(lambda _: intake, self.pipeline, config.settings.sources)
         self.adoption = Adoption(config, journals, ledger, spool, self.receiving, self.pipeline)
         self._decider = Decider(
@@ -171,11 +174,13 @@ class Producer:
         *,
         wait_until_landed: bool,
         decision: Decision | None = None,
+        span: Span | None = None,
     ) -> ProduceSummary:
         """Take in and publish what is there, of one source or of all.
 
         What is on its way already is waited for with it. With a `decision` no source is looked at:
-        that is carried out, and what comes of it is waited for. Raises `ConfigError` for a source
+        that is carried out, and what comes of it is waited for. With a `span` of time the source is
+        asked for what was in it. Raises `ConfigError` for a source
         that there is not, `UsageError` for what cannot be decided, and what reading and writing
         spool, ledger and lake raises.
         """
@@ -186,8 +191,10 @@ class Producer:
             self._ledger,
             self.pipeline,
             self.taking,
+            self.polling,
             look_at,
             progress,
+            span,
         )
         await self.look_for_setbacks()
         if decision is None:
@@ -259,6 +266,7 @@ async def producing(
                     async with beside(producer.pipeline.parts()):
                         yield producer
             finally:
+                await producer.polling.close()
                 await producer.pipeline.flush()
         finally:
             await session.close()

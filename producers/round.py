@@ -14,13 +14,18 @@ from typing import Final
 import structlog
 
 from headrace.config import Config, Source
+from headrace.config_api import ApiSource
 from headrace.config_files import FileSource
+from headrace.producers.api.poll_report import PollReport
+from headrace.producers.api.polling import Polling
+from headrace.producers.api.windows import Span
 from headrace.producers.delivery import DeliveryRow, DeliveryState
 from headrace.producers.follower import Follower
 from headrace.producers.ledger import Ledger, Receipt
 from headrace.producers.outcome import LeftFile, ProduceProgress, ProduceSummary
 from headrace.producers.pipeline import Pipeline
 from headrace.producers.taking import Taking
+from headrace.producers.task_parts import all_of
 from headrace.producers.unreachable import SourceUnreachableError
 from headrace.producers.upkeep import has_no_source
 
@@ -40,13 +45,17 @@ class Round(Follower):
         ledger: Ledger,
         pipeline: Pipeline,
         taking: Taking,
+        polling: Polling,
         sources: Mapping[str, Source],
         progress: Callable[[ProduceProgress], None],
+        span: Span | None = None,
     ) -> None:
         self._config = config
         self._ledger = ledger
         self._pipeline = pipeline
         self._taking = taking
+        self._polling = polling
+        self._span = span
         self._sources = sources
         self._progress = progress
         self._told: ProduceProgress | None = None
@@ -63,6 +72,7 @@ class Round(Follower):
         self._left: dict[tuple[str, str], str] = {}
         self._notes: list[str] = []
         self._unreachable: list[str] = []
+        self._polls: dict[str, PollReport] = {}
 
     async def until_done(
         self, outstanding: Callable[[], Iterable[DeliveryRow]], *, wait_until_landed: bool
@@ -207,6 +217,21 @@ class Round(Follower):
     # --- taking in
 
     async def _take_in(self) -> None:
+        """Take what is there in folders, and ask for what there is elsewhere, at the same time."""
+        polled = [name for name, of in self._sources.items() if isinstance(of, ApiSource)]
+        await all_of([self._take_files(), *map(self._poll, polled)])
+
+    async def _poll(self, name: str) -> None:
+        """Ask a source for what is new."""
+
+        def tell(report: PollReport) -> None:
+            self._polls[name] = report
+
+        report = await self._polling.poll(name, self._span, tell)
+        self._unreachable += [str(failure) for failure in report.failures]
+        self._notes += report.notes
+
+    async def _take_files(self) -> None:
         """Take what is there, waiting for young files to settle, but not for ever."""
         began = time.monotonic()
         waiting = {
@@ -259,6 +284,8 @@ class Round(Follower):
             deliveries_done=self._done,
             deliveries_landed=self._landed_count,
             records_total=self._records,
+            requests_total=sum(poll.requests_total for poll in self._polls.values()),
+            requests_done=sum(poll.requests_done for poll in self._polls.values()),
         )
         if now != self._told:
             self._told = now

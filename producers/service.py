@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from headrace.config import Config
+from headrace.producers.api.windows import Span
 from headrace.producers.decisions import Decision
 from headrace.producers.outcome import ProduceProgress, ProduceSummary
 from headrace.producers.producer import producer_at_work
@@ -18,12 +19,14 @@ async def produce_once(
     source: str | None = None,
     wait_until_landed: bool = False,
     decision: Decision | None = None,
+    span: Span | None = None,
     progress: Callable[[ProduceProgress], None] = lambda _: None,
 ) -> ProduceSummary:
     """Take in and publish what is there, of one source or of all; then end.
 
     With `wait_until_landed` it ends when bronze holds all of it, which takes a running consumer:
-    without one it waits until it is cancelled. With a `decision` that is carried out instead. A
+    without one it waits until it is cancelled. With a `decision` that is carried out instead. With
+    a `span` of time the source, an API, is asked for what was in it. A
     delivery that cannot be read is recorded as rejected while the others go on.
 
     Raises `ProjectLockedError` where another producer is at work, `BrokerError` where the broker
@@ -34,7 +37,7 @@ async def produce_once(
     ) as producer:
         repeating = 0 if decision is not None else await producer.retry_rejected(source)
         summary = await producer.take_round(
-            source, progress, wait_until_landed=wait_until_landed, decision=decision
+            source, progress, wait_until_landed=wait_until_landed, decision=decision, span=span
         )
         await producer.expire()
         return replace(summary, duplicates=summary.duplicates + repeating)

@@ -20,6 +20,14 @@ async def beside(parts: Iterable[Coroutine[None, None, None]]) -> AsyncIterator[
                 helper.cancel()
 
 
+async def all_of(parts: Iterable[Coroutine[None, None, None]]) -> None:
+    """Run these at the same time until all have ended; the first error ends the others."""
+    with _first_error():
+        async with asyncio.TaskGroup() as tasks:
+            for part in parts:
+                tasks.create_task(part)
+
+
 async def _to_its_end(part: Coroutine[None, None, None]) -> None:
     """A task group takes a cancelled task for one that was meant to end: it would miss for ever."""
     try:

@@ -1,0 +1,70 @@
+"""What a poll of a source brought, and why it did not bring more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from headrace.errors import (
+    ApiBudgetError,
+    ApiContentError,
+    ApiLaterError,
+    ApiRefusedError,
+    ApiUnavailableError,
+    HeadraceError,
+)
+
+FailureReason = Literal["refused", "unavailable", "budget", "content", "pagination"]
+
+
+@dataclass(frozen=True, slots=True)
+class PollFailure:
+    """A poll that ended before it was through; what it had brought stays.
+
+    `reason`: for the metrics. `text`: a complete message. `again`: when it is tried next, in words.
+    """
+
+    source: str
+    reason: FailureReason
+    text: str
+    again: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: not polled to its end: {self.text}; {self.again}"
+
+
+@dataclass(slots=True)
+class PollReport:
+    """Counts of one poll. `pages` were answered; `new`, `unchanged` and `empty` among them.
+
+    `requests_total`, `requests_done`: one for each window of time and each value of a variable.
+    """
+
+    source: str
+    requests_total: int = 0
+    requests_done: int = 0
+    pages: int = 0
+    new: int = 0
+    unchanged: int = 0
+    empty: int = 0
+    notes: list[str] = field(default_factory=list)
+    failures: list[PollFailure] = field(default_factory=list)
+
+
+def failure_of(source: str, error: HeadraceError, again: str) -> PollFailure:
+    """What became of a poll that this ended."""
+    reason: FailureReason = "pagination"
+    match error:
+        case ApiBudgetError():
+            reason = "budget"
+        case ApiUnavailableError():
+            reason = "unavailable"
+        case ApiRefusedError():
+            reason = "refused"
+        case ApiContentError():
+            reason = "content"
+        case _:
+            pass
+    if isinstance(error, ApiLaterError) and error.until is not None:
+        again = f"asked again from {error.until:%Y-%m-%d %H:%M:%S} UTC on, {again}"
+    return PollFailure(source, reason, str(error).replace("\n  -> ", "; "), again)

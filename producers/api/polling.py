@@ -1,0 +1,83 @@
+"""Polls the API sources of a project, for whoever asks: one poll of a source at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from headrace.config import Config
+from headrace.config_api import ApiSource
+from headrace.metrics import API_PAGES, API_POLL_FAILURES, API_POLLS
+from headrace.producers.api.http_client import ApiClient
+from headrace.producers.api.page_inbox import PageInbox
+from headrace.producers.api.poll_report import PollReport
+from headrace.producers.api.poller import Poller
+from headrace.producers.api.windows import Span
+from headrace.producers.ledger import Ledger, Receipt
+from headrace.producers.receiving import Receiving
+from headrace.producers.spool import Spool
+
+
+class Polling:
+    """Polls sources. Its methods belong to the event loop; `close` it at the end."""
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        spool: Spool,
+        receiving: Receiving,
+        on_received: Callable[[Sequence[Receipt]], None],
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._spool = spool
+        self._receiving = receiving
+        self._on_received = on_received
+        # A client lasts: it knows tokens, and how often its source was asked.
+        self._clients: dict[str, ApiClient] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def poll(
+        self,
+        name: str,
+        span: Span | None = None,
+        tell: Callable[[PollReport], None] = lambda _: None,
+    ) -> PollReport:
+        """Ask a source for what is new, or for what was in a span of time; what came is durable.
+
+        What ended it early is in the report. Raises what reading and writing spool and ledger
+        raises, `ConfigError` for a request that cannot be sent.
+        """
+        source = self._config.settings.sources[name]
+        assert isinstance(source, ApiSource), name
+        async with self._locks[name]:
+            report = await self._poller(name, source).poll(span, tell)
+        API_POLLS.labels(name, "failed" if report.failures else "done").inc()
+        for failure in report.failures:
+            API_POLL_FAILURES.labels(name, failure.reason).inc()
+        for outcome in ("new", "unchanged", "empty"):
+            API_PAGES.labels(name, outcome).inc(getattr(report, outcome))
+        return report
+
+    async def close(self) -> None:
+        """Close the connections."""
+        while self._clients:
+            _, client = self._clients.popitem()
+            await client.close()
+
+    def _poller(self, name: str, source: ApiSource) -> Poller:
+        client = self._clients.get(name)
+        if client is None:
+            client = ApiClient(name, source, paths=self._config.paths, cursors=self._ledger)
+            self._clients[name] = client
+        inbox = PageInbox(
+            name,
+            source.stream,
+            self._ledger,
+            self._spool,
+            self._receiving,
+            keep_unchanged=source.keep_unchanged,
+        )
+        return Poller(name, source, client, inbox, self._on_received)
