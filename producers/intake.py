@@ -13,6 +13,7 @@ import structlog
 from headrace.config import Source
 from headrace.config_files import FileSource
 from headrace.errors import ConfigError
+from headrace.object_place import is_object_place, object_place
 from headrace.producers.archives import Archives
 from headrace.producers.completeness import Completeness, Stage
 from headrace.producers.delivery import DeliveryRow, IdentityBy
@@ -158,14 +159,17 @@ class Intake:
         Files are known by the name of their source: under another all of them would come in again.
         """
         for name, source in sources.items():
-            if not isinstance(source, FileSource) or "://" in source.path:
+            if not isinstance(source, FileSource):
                 continue
             if self._ledger.has_brought(name):
                 continue
-            prefix = WatchedFolder(self._root, name, source).prefix
+            if is_object_place(source.path):
+                prefix = object_place(source.path).uri
+            else:
+                prefix = WatchedFolder(self._root, name, source).prefix
             for former, deliveries in self._ledger.left_behind(prefix, sources).items():
                 raise ConfigError(
-                    f"sources.{name} watches the folder {source.path}, out of which"
+                    f"sources.{name} watches {source.path}, out of which"
                     f" sources.{former} has brought {deliveries} deliveries, and which"
                     " headrace.toml no longer has: under another name every file would be taken"
                     " in again",

@@ -23,7 +23,6 @@ from headrace.producers.decisions import Decision
 from headrace.producers.deliverer import clean_scratch
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.health import why_unwell
-from headrace.producers.intake import Intake
 from headrace.producers.ledger import Ledger
 from headrace.producers.measures import LedgerCounts, Measures, show_zeros
 from headrace.producers.outcome import ProduceProgress, ProduceSummary
@@ -34,6 +33,7 @@ from headrace.producers.retries import Retries
 from headrace.producers.revoker import Revoker, adopt_revocations
 from headrace.producers.round import Round
 from headrace.producers.setbacks import unland
+from headrace.producers.source_intake import Intakes
 from headrace.producers.spool import Spool
 from headrace.producers.taking import Taking
 from headrace.producers.task_parts import beside
@@ -84,10 +84,10 @@ class Producer:
         self.revoker = Revoker(config, ledger, spool, self.pipeline)
         self._retries = Retries(ledger, spool)
         self.receiving = Receiving(ledger, spool, lambda: datetime.now(UTC))
-        intake = Intake(config.root, ledger, spool, self.receiving)
-        intake.refuse_a_renamed_source(config.settings.sources)
+        intakes = Intakes(config.root, ledger, spool, self.receiving)
+        intakes.of_folders.refuse_a_renamed_source(config.settings.sources)
         self.polling = Polling(config, ledger, spool, self.receiving, self.pipeline.received)
-        self.taking = Taking(lambda _: intake, self.pipeline, config.settings.sources)
+        self.taking = Taking(intakes.of, self.pipeline, config.settings.sources)
         self.adoption = Adoption(config, journals, ledger, spool, self.receiving, self.pipeline)
         self._decider = Decider(
             config,

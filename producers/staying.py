@@ -10,10 +10,14 @@ from typing import Final
 import structlog
 
 from headrace.config import Config
+from headrace.config_files import FileSource
 from headrace.errors import BrokerError, ClaimedError, LakeError
+from headrace.object_place import is_object_place
 from headrace.producers.ask_desk import AskDesk
+from headrace.producers.object_watch import ObjectWatch
 from headrace.producers.producer import Producer, producing
 from headrace.producers.source_watch import SourceWatch
+from headrace.producers.taking import Taking
 from headrace.producers.task_parts import beside
 from headrace.producers.upkeep import only_producer
 from headrace.producers.webhook.adoption import open_journals
@@ -89,13 +93,7 @@ async def _work(
         await producer.retry_rejected()
         await producer.go_on()
         watches = [
-            SourceWatch(
-                name,
-                source,
-                config.root / source.path,
-                producer.taking,
-                config.settings.produce.scan_every,
-            )
+            _watch(config, producer.taking, name, source)
             for name, source in producer.watched.items()
         ]
         parts = [
@@ -108,6 +106,15 @@ async def _work(
                 await watch.looked.wait()
             on_ready()
             await asyncio.Event().wait()  # until it is cancelled
+
+
+def _watch(
+    config: Config, taking: Taking, name: str, source: FileSource
+) -> SourceWatch | ObjectWatch:
+    every = config.settings.produce.scan_every
+    if is_object_place(source.path):
+        return ObjectWatch(name, source, taking, every)
+    return SourceWatch(name, source, config.root / source.path, taking, every)
 
 
 async def _keep_up(producer: Producer) -> None:

@@ -19,8 +19,9 @@ from headrace.config_files import FileSource
 from headrace.metrics import LAST_SCAN, SCAN_SECONDS, WAITING_FILES
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.files.scan import FileStat
-from headrace.producers.intake import CHUNK_FILES, Intake
+from headrace.producers.intake import CHUNK_FILES
 from headrace.producers.pipeline import Pipeline
+from headrace.producers.source_intake import SourceIntake
 from headrace.producers.unreachable import SourceUnreachableError
 
 log = structlog.get_logger("produce")
@@ -49,7 +50,7 @@ class Taking:
 
     def __init__(
         self,
-        intake_of: Callable[[FileSource], Intake],
+        intake_of: Callable[[FileSource], SourceIntake],
         pipeline: Pipeline,
         sources: Mapping[str, Source],
     ) -> None:

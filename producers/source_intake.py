@@ -1,0 +1,65 @@
+"""What takes files in, by where they lie: each kind the same to whoever looks and takes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from headrace.config_files import FileSource
+from headrace.object_place import is_object_place
+from headrace.producers.files.scan import FileStat
+from headrace.producers.intake import Intake, Look, Taken
+from headrace.producers.ledger import Ledger
+from headrace.producers.receiving import Receiving
+from headrace.producers.spool import Spool
+
+if TYPE_CHECKING:
+    from headrace.producers.object_intake import ObjectIntake
+
+
+class SourceIntake(Protocol):
+    """Takes files of sources in. Its methods block; one at a time for each source."""
+
+    def looks(
+        self,
+        source_name: str,
+        source: FileSource,
+        now_ns: int,
+        only: Collection[str] | None = None,
+        complete: Collection[str] = (),
+    ) -> Iterator[Look]:
+        """What there is to take, or of the files named in `only`: a part at a time.
+
+        Each part is taken before the next is asked for. `complete`: files that need not settle.
+        Raises `FolderAbsentError` where there is no such place, `SourceUnreachableError` where it
+        cannot be asked.
+        """
+
+    def take(self, source_name: str, source: FileSource, files: Sequence[FileStat]) -> Taken:
+        """Copy files of a look into the spool and write them down; all durable on return."""
+
+
+class Intakes:
+    """The intakes of one ledger."""
+
+    def __init__(self, root: Path, ledger: Ledger, spool: Spool, receiving: Receiving) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._receiving = receiving
+        self.of_folders = Intake(root, ledger, spool, receiving)
+        self._of_objects: ObjectIntake | None = None
+
+    def of(self, source: FileSource) -> SourceIntake:
+        """What takes a source's files in."""
+        return self.of_objects if is_object_place(source.path) else self.of_folders
+
+    @property
+    def of_objects(self) -> ObjectIntake:
+        """The one of prefixes of object stores."""
+        if self._of_objects is None:
+            # Its client takes half a second to import, and few projects need it.
+            from headrace.producers.object_intake import ObjectIntake
+
+            self._of_objects = ObjectIntake(self._ledger, self._spool, self._receiving)
+        return self._of_objects
