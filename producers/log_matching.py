@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from headrace.producers.log_position import Checkpoint, LogPosition
 
@@ -37,22 +37,25 @@ class LogFile(Protocol):
         """The bytes from one offset to another; fewer where it ends before."""
 
 
+LogT = TypeVar("LogT", bound=LogFile)
+
+
 @dataclass(slots=True)
-class Matched:
+class Matched(Generic[LogT]):
     """What the files are.
 
     `going_on`: the file in which each log goes on, by the log's key. `fresh`: logs that were not
     seen before. `copies`: nothing is to be taken out of these as long as the log is elsewhere.
     """
 
-    going_on: dict[str, tuple[LogFile, LogPosition]] = field(default_factory=dict)
-    fresh: list[LogFile] = field(default_factory=list)
-    copies: list[LogFile] = field(default_factory=list)
+    going_on: dict[str, tuple[LogT, LogPosition]] = field(default_factory=dict)
+    fresh: list[LogT] = field(default_factory=list)
+    copies: list[LogT] = field(default_factory=list)
 
 
 def match_logs(
-    files: Sequence[LogFile], others: Sequence[LogFile], positions: Iterable[LogPosition]
-) -> Matched:
+    files: Sequence[LogT], others: Sequence[LogT], positions: Iterable[LogPosition]
+) -> Matched[LogT]:
     """Find each log again.
 
     `files` match the source's patterns; `others` do not, and are looked at only for what is left
@@ -62,9 +65,9 @@ def match_logs(
     another log. Where a file was emptied and written anew (`copytruncate`) it is a new log, and the
     copy goes on with the old.
     """
-    matched = Matched()
+    matched: Matched[LogT] = Matched()
     known = _Known(positions, frozenset(file.inode for file in (*files, *others)))
-    unknown: list[LogFile] = []
+    unknown: list[LogT] = []
     claimed: set[str] = set()
     # The largest first: of two that claim a log the other one is its copy.
     for file in sorted(files, key=lambda one: (-one.size, one.name)):
@@ -105,20 +108,30 @@ def is_rotated(file: LogFile, position: LogPosition, names: Iterable[str]) -> bo
     )
 
 
-def _place(file: LogFile, known: _Known, matched: Matched) -> None:
+def _place(file: LogT, known: _Known, matched: Matched[LogT]) -> None:
     for position in known.gone_on_in(file, None):
         if position.key not in matched.going_on:
             matched.going_on[position.key] = (file, position)
             return
         stands, _ = matched.going_on[position.key]
-        if file.inode == stands.inode or file.size <= stands.size_now():
+        if file.inode == stands.inode or _is_beginning_of(file, stands):
             matched.copies.append(file)
             return
     for position in known.alike(file):
-        if file.inode not in position.inodes and position.began_as(file.size, file.read):
+        # Under the name of a log, or in a file of its own, stands what came after it.
+        if file.name == position.name or file.inode in position.inodes:
+            continue
+        if position.began_as(file.size, file.read):
             matched.copies.append(file)
             return
     matched.fresh.append(file)
+
+
+def _is_beginning_of(file: LogFile, whole: LogFile) -> bool:
+    """Whether a file is as long as another at most, and ends as that goes on there."""
+    if file.size > whole.size_now():
+        return False
+    return Checkpoint.of(file.read, file.size).holds(whole.read)
 
 
 class _Known:
@@ -132,7 +145,8 @@ class _Known:
         )
         self._all = sorted(positions, key=lambda one: one.number, reverse=True)
         for position in self._all:
-            self._by_head[position.head.offset][position.head.hash].append(position)
+            for beginning in position.beginnings:
+                self._by_head[beginning.offset][beginning.hash].append(position)
             for inode in position.inodes:
                 self._by_inode[inode].append(position)
 
@@ -148,12 +162,17 @@ class _Known:
         )
 
     def alike(self, file: LogFile) -> Iterator[LogPosition]:
-        """The logs that begin as a file does."""
-        for size, by_hash in self._by_head.items():
-            if size <= file.size:
-                yield from by_hash.get(_head(file, size), ())
+        """The logs that begin as a file does, as far as that goes; each once."""
+        yielded: set[str] = set()
+        for size in sorted(self._by_head, reverse=True):
+            if size > file.size:
+                continue
+            for position in self._by_head[size].get(_head(file, size), ()):
+                if position.key not in yielded:
+                    yielded.add(position.key)
+                    yield position
 
-    def gone_on_in(self, file: LogFile, matched: Matched | None) -> Iterator[LogPosition]:
+    def gone_on_in(self, file: LogT, matched: Matched[LogT] | None) -> Iterator[LogPosition]:
         """The logs that a file holds all of; with `matched`, of those that are nowhere else."""
         for position in self.alike(file):
             if matched is not None and position.key in matched.going_on:

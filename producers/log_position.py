@@ -11,7 +11,9 @@ from pydantic import TypeAdapter
 
 # So much of a log's beginning, and before each of its checkpoints, is compared.
 COMPARED_BYTES: Final = 1_024
-_CHECKPOINTS: Final = 16
+_CHECKPOINTS: Final = 12
+# Between those of them that a short copy is known by.
+_EARLY_STEP_BYTES: Final = 64
 _INODES: Final = 4
 _HASH_DIGITS: Final = 32
 
@@ -82,19 +84,25 @@ class LogPosition:
             place=place,
             inodes=inodes[-_INODES:],
             head=head,
-            checkpoints=checkpoints[-_CHECKPOINTS:],
+            checkpoints=_thinned(checkpoints),
         )
 
     def goes_on_in(self, size: int, read: Read) -> bool:
         """Whether a file holds all that was taken of the log, as far as that is compared."""
         return size >= self.offset and self.head.holds(read) and self.checkpoints[-1].holds(read)
 
+    @property
+    def beginnings(self) -> tuple[Checkpoint, ...]:
+        """The checkpoints that say how the log begins, of which a file may hold some."""
+        early = [one for one in self.checkpoints if 0 < one.offset <= COMPARED_BYTES]
+        return (*early, self.head)
+
     def began_as(self, size: int, read: Read) -> bool:
         """Whether a file is shorter than what was taken, and holds the beginning of that."""
-        if not self.head.offset <= size < self.offset or not self.head.holds(read):
+        known = [one for one in (self.head, *self.checkpoints) if 0 < one.offset <= size]
+        if size >= self.offset or not known:
             return False
-        before = [checkpoint for checkpoint in self.checkpoints if checkpoint.offset <= size]
-        return not before or before[-1].holds(read)
+        return known[-1].holds(read) and (self.head not in known or self.head.holds(read))
 
     def to_json(self) -> str:
         """As text, to be a cursor's value."""
@@ -110,6 +118,16 @@ def beginning_of(name: str, number: int, place: str, inode: int) -> LogPosition:
     """A log of which nothing was taken yet."""
     nothing = Checkpoint(0, _hash(b""))
     return LogPosition(name, number, place, (inode,), nothing, (nothing,))
+
+
+def _thinned(checkpoints: tuple[Checkpoint, ...]) -> tuple[Checkpoint, ...]:
+    """The latest, and of the first bytes one now and then."""
+    kept: list[Checkpoint] = []
+    for one in checkpoints[:-_CHECKPOINTS]:
+        due = not kept or one.offset - kept[-1].offset >= _EARLY_STEP_BYTES
+        if 0 < one.offset <= COMPARED_BYTES and due:
+            kept.append(one)
+    return (*kept, *checkpoints[-_CHECKPOINTS:])
 
 
 def _hash(data: bytes) -> str:

@@ -553,7 +553,8 @@ def test_a_file_is_known_again_wherever_its_folder_is(
 # --- markers
 
 
-def of(look: Look) -> tuple[list[str], list[str], list[str]]:
+def of(look: Look) -> tuple[list[str], ...]:
+    """Names of what is ready, young and without a marker."""
     return tuple([stat.name for stat in stats] for stats in (look.ready, look.young, look.unmarked))
 
 

@@ -1,0 +1,408 @@
+"""Appended logs: each line once, whatever becomes of the files and of who reads them."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from headrace.config_files import CsvOptions
+from headrace.producers import follow_intake
+from headrace.producers.delivery import DeliveryState
+from headrace.producers.spool import Spool
+from support.followed_logs import LOGS, FollowedLogs
+
+LONG = "x" * 1_500
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> FollowedLogs:
+    return FollowedLogs(tmp_path)
+
+
+def test_only_new_complete_lines_are_taken(logs: FollowedLogs) -> None:
+    logs.append("access.log", "one\ntwo\nthr")
+    logs.take()
+    assert logs.pieces == [b"one\ntwo\n"]
+    logs.take()
+    logs.append("access.log", "ee\n")
+    logs.take()
+    logs.take()
+    assert logs.pieces == [b"one\ntwo\n", b"three\n"]
+    assert logs.names == ["access.log@0-8", "access.log@8-14"]
+
+
+def test_lines_that_are_alike_are_each_taken(logs: FollowedLogs) -> None:
+    for _ in range(3):
+        logs.append("access.log", "same\nsame\n")
+        logs.take()
+    assert logs.lines == ["same"] * 6
+
+
+def test_logs_that_began_alike_are_each_taken(logs: FollowedLogs) -> None:
+    logs.append("a.log", "started\n")
+    logs.append("b.log", "started\n")
+    logs.take()
+    logs.append("c.log", "started\nc\n")
+    logs.append("a.log", "a\n")
+    logs.append("b.log", "b\n")
+    logs.take()
+    assert Counter(logs.lines) == {"started": 3, "a": 1, "b": 1, "c": 1}
+
+
+@pytest.mark.parametrize("rotated", ["access.log.1", "access.log-20260301", "old/access.txt"])
+def test_a_rotated_log_is_not_taken_twice_and_its_rest_is(logs: FollowedLogs, rotated: str) -> None:
+    logs.append("access.log", "one\ntwo\n")
+    logs.take()
+    logs.append("access.log", "three\nfour")
+    (logs.inbox / "old").mkdir()
+    logs.rename("access.log", rotated)
+    logs.append("access.log", "five\n")
+    logs.take()
+    logs.append("access.log", "six\n")
+    logs.take()
+    assert sorted(logs.lines) == ["five", "four", "one", "six", "three", "two"]
+    assert set(logs.names) >= {"access.log@0-8", "access.log@8-18", "access.log@2:0-5"}
+
+
+def test_the_last_line_of_a_rotated_log_has_to_settle(tmp_path: Path) -> None:
+    logs = FollowedLogs(tmp_path, LOGS.model_copy(update={"settle": 3_600.0}))
+    logs.append("access.log", "one\ntw")
+    logs.take()
+    logs.rename("access.log", "access.log.1")
+    (look,) = logs.take()
+    assert [stat.name for stat in look.young] == ["access.log.1"]
+    path = logs.append("access.log.1", "o\nthree")  # by one who has not noticed yet
+    logs.take()
+    assert logs.lines == ["one", "two"]
+    os.utime(path, ns=(1, 1))
+    logs.take()
+    assert logs.lines == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+@pytest.mark.parametrize("regrown", ["less", "more"])
+def test_a_log_that_is_copied_and_emptied_goes_on(
+    logs: FollowedLogs, size: str, regrown: str
+) -> None:
+    filling = [f"{number} {LONG if size == 'large' else ''}" for number in range(4)]
+    logs.append("access.log", "".join(f"{line}\n" for line in filling[:3]))
+    logs.take()
+    logs.append("access.log", f"{filling[3]}\n")
+    logs.copy("access.log", "access.log.1")
+    logs.truncate("access.log")
+    more = [f"new {number}" for number in range(1 if regrown == "less" else 3_000)]
+    logs.append("access.log", "".join(f"{line}\n" for line in more))
+    logs.take()
+    logs.take()
+    assert Counter(logs.lines) == Counter([*filling, *more])
+
+
+def test_a_copy_of_a_log_that_is_still_written_is_not_taken(logs: FollowedLogs) -> None:
+    logs.append("access.log", f"one {LONG}\ntwo\n")
+    logs.take()
+    logs.append("access.log", "three\n")
+    logs.copy("access.log", "access.log.1")
+    logs.append("access.log", "four\n")
+    logs.take()
+    logs.append("access.log", "five\n")
+    logs.take()
+    os.truncate(logs.inbox / "access.log.1", 1_200)  # as a copy that is not done yet
+    logs.take()
+    assert [line[:5].strip() for line in logs.lines] == ["one x", "two", "three", "four", "five"]
+    logs.copy("access.log", "access.log.1")
+    logs.truncate("access.log")
+    logs.append("access.log", "six\n")
+    logs.take()
+    assert logs.lines[5:] == ["six"]
+
+
+def test_a_file_that_replaces_a_log_is_another_log(logs: FollowedLogs) -> None:
+    path = logs.append("access.log", "one\ntwo\n")
+    logs.take()
+    path.unlink()
+    logs.append("access.log", "ONE\nTWO\nTHREE\n")
+    logs.take()
+    path.write_text("eins\nzwei\ndrei\nvier\n")  # the same inode
+    logs.take()
+    assert logs.lines == ["one", "two", "ONE", "TWO", "THREE", "eins", "zwei", "drei", "vier"]
+
+
+def test_a_log_that_is_moved_to_other_inodes_goes_on(logs: FollowedLogs) -> None:
+    logs.append("access.log", f"one {LONG}\n")
+    logs.take()
+    logs.copy("access.log", "restored.log")
+    (logs.inbox / "access.log").unlink()
+    logs.append("restored.log", "two\n")
+    logs.take()
+    assert logs.pieces[1:] == [b"two\n"]
+
+
+def test_a_backlog_is_taken_piece_by_piece(
+    logs: FollowedLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_intake, "PIECE_BYTES", 100)
+    written = [f"line {number}" for number in range(100)]
+    logs.append("access.log", "".join(f"{line}\n" for line in written))
+    looks = logs.take()
+    assert len(looks) > 5
+    assert logs.lines == written
+    assert max(map(len, logs.pieces)) <= 100
+
+
+def test_a_line_without_end_is_cut(logs: FollowedLogs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow_intake, "PIECE_BYTES", 100)
+    logs.append("access.log", "x" * 250)
+    logs.take()
+    assert [len(piece) for piece in logs.pieces] == [100, 100]
+    logs.append("access.log", "y\n")
+    logs.take()
+    assert b"".join(logs.pieces) == b"x" * 250 + b"y\n"
+
+
+def test_the_header_of_csv_stands_before_every_piece(tmp_path: Path) -> None:
+    source = LOGS.model_copy(update={"format": "csv", "csv": CsvOptions(header=True, skip_lines=1)})
+    logs = FollowedLogs(tmp_path, source)
+    logs.append("a.log", "# made by us\nitem,")
+    logs.take()
+    logs.append("a.log", "count\n")
+    logs.take()
+    assert logs.pieces == []
+    logs.append("a.log", "x,1\n")
+    logs.take()
+    logs.append("a.log", "y,2\nz,3\n")
+    logs.take()
+    header = b"# made by us\nitem,count\n"
+    assert logs.pieces == [header + b"x,1\n", header + b"y,2\nz,3\n"]
+
+
+def test_a_compressed_log_is_left_and_said(logs: FollowedLogs) -> None:
+    logs.append("access.log.2.gz", gzip.compress(b"one\n"))
+    logs.append("wide.log", "one\n".encode("utf-16"))
+    logs.append("access.log", "two\n")
+    (look,) = logs.take()
+    assert [name for name, _ in look.unreadable] == ["access.log.2.gz", "wide.log"]
+    assert "compressed (gzip)" in look.unreadable[0][1]
+    assert "UTF-16" in look.unreadable[1][1]
+    assert logs.lines == ["two"]
+
+
+def test_a_log_that_may_not_be_read_keeps_no_other(
+    logs: FollowedLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs.append("a.log", "a\n")
+    logs.append("b.log", "b\n")
+    opened = os.open
+
+    def refuse(path: os.PathLike[str], *args: int) -> int:
+        if os.fspath(path).endswith("b.log"):
+            raise PermissionError(13, "Permission denied", path)
+        return opened(path, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        (look,) = logs.take()
+    assert look.unreadable == (("b.log", "Permission denied"),)
+    logs.take()
+    assert logs.lines == ["a", "b"]
+
+
+def test_a_log_that_is_emptied_while_it_is_read_is_looked_at_again(logs: FollowedLogs) -> None:
+    logs.append("access.log", "one\ntwo\n")
+    look = logs.look()
+    logs.truncate("access.log")
+    logs.append("access.log", "three\n")
+    taken = logs.intake.take("logs", logs.source, look.ready)
+    assert (taken.receipts, [stat.name for stat in taken.changed]) == ((), ["access.log"])
+    logs.take()
+    assert logs.lines == ["three"]
+
+
+def test_a_rotation_between_look_and_taking_is_noticed(logs: FollowedLogs) -> None:
+    logs.append("access.log", "one\n")
+    look = logs.look()
+    logs.rename("access.log", "access.log.1")
+    logs.append("access.log", "two\n")
+    taken = logs.intake.take("logs", logs.source, look.ready)
+    assert [stat.name for stat in taken.changed] == ["access.log"]
+    logs.take()
+    assert Counter(logs.lines) == {"one": 1, "two": 1}
+
+
+def test_what_was_taken_whole_before_it_was_followed_is_not_taken_again(
+    tmp_path: Path,
+) -> None:
+    from headrace.producers.intake import Intake
+
+    logs = FollowedLogs(tmp_path)
+    whole = LOGS.model_copy(update={"follow": False})
+    logs.append("access.log", "one\ntwo\n")
+    before = Intake(logs.root, logs.ledger, logs.spool, logs.intake._receiving)
+    before.take("logs", whole, before.look("logs", whole, time.time_ns()).ready)
+    logs.append("access.log", "three\n")
+    logs.take()
+    assert logs.lines == ["one", "two", "three"]
+    assert logs.names == ["access.log", "access.log@8-14"]
+
+
+def test_a_rejected_piece_is_told_of_while_its_log_lies_there(logs: FollowedLogs) -> None:
+    path = logs.append("access.log", "one\n")
+    logs.take()
+    (row,) = logs.rows()
+    logs.ledger.reject(row.delivery_id, "no lines", "config-1")
+    assert [row.name for row in logs.look().rejected] == ["access.log@0-4"]
+    logs.append("access.log", "two\n")
+    logs.take()
+    assert logs.pieces == [b"one\n", b"two\n"]
+    path.unlink()
+    assert logs.look().rejected == ()
+
+
+def test_after_a_lost_ledger_nothing_is_taken_twice(logs: FollowedLogs) -> None:
+    for number in range(3):
+        logs.append("access.log", "same\n")
+        logs.append("other.log", f"{number}\n")
+        logs.take()
+    before = [row.delivery_id for row in logs.rows()]
+    logs.restart(lose_ledger=True)
+    logs.append("access.log", "same\n")
+    logs.take()
+    assert [row.delivery_id for row in logs.rows()][:6] == before
+    assert [row.state for row in logs.rows()] == [DeliveryState.RECEIVED] * 7
+    assert Counter(logs.lines) == {"same": 4, "0": 1, "1": 1, "2": 1}
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("at", ["before it is placed", "after it is placed", "after all"])
+def test_a_crash_neither_skips_nor_doubles(
+    logs: FollowedLogs, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    logs.append("access.log", "one\n")
+    logs.take()
+    logs.append("access.log", "two\n")
+    place, record = Spool.place, logs.ledger.record
+
+    def die(*args: object, **kwargs: object) -> None:
+        if at == "after all":
+            record(*args, **kwargs)  # type: ignore[arg-type]
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        if at == "before it is placed":
+            patched.setattr(Spool, "place", die)
+        else:
+            patched.setattr(logs.ledger, "record", die)
+        with pytest.raises(Killed):
+            logs.take()
+    assert Spool.place is place
+    logs.restart()
+    logs.append("access.log", "three\n")
+    logs.take()
+    assert logs.lines == ["one", "two", "three"]
+
+
+# --- any order of things
+
+APPEND, LOOK, ROTATE, COPY_AND_EMPTY, COPY, RESTART, LOSE_LEDGER, DROP_OLD = range(8)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just(APPEND), st.integers(1, 40)),
+        st.tuples(st.just(LOOK), st.just(0)),
+        st.tuples(
+            st.sampled_from([ROTATE, COPY_AND_EMPTY, COPY, RESTART, LOSE_LEDGER, DROP_OLD]),
+            st.just(0),
+        ),
+    ),
+    min_size=3,
+    max_size=14,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS, st.sampled_from(["*.log", "*"]), st.sampled_from([60, 10_000]))
+@example([(APPEND, 9), (LOOK, 0), (COPY, 0), (APPEND, 3), (LOOK, 0), (COPY_AND_EMPTY, 0)], "*", 60)
+@example([(APPEND, 1), (COPY_AND_EMPTY, 0), (LOOK, 0), (APPEND, 1), (ROTATE, 0)], "*.log", 60)
+def test_any_appends_looks_and_rotations_give_each_line_once(
+    steps: list[tuple[int, int]], pattern: str, piece_bytes: int
+) -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        patched.setattr(os, "fsync", lambda _: None)
+        patched.setattr(follow_intake, "PIECE_BYTES", piece_bytes)
+        source = LOGS.model_copy(update={"patterns": (pattern,)})
+        logs = FollowedLogs(Path(folder), source)
+        written = _go_through(logs, steps)
+        logs.take()
+        # The end of a rotated one is known once it has settled, after its lines.
+        logs.take()
+        assert Counter(logs.lines) == Counter(written)
+        assert len(set(logs.names)) == len(logs.names)
+
+
+def _go_through(logs: FollowedLogs, steps: list[tuple[int, int]]) -> list[str]:
+    """Do what the steps say with `a.log`; the lines that were written."""
+    log = _OneLog(logs)
+    for step, count in steps:
+        log.do(step, count)
+    return log.written
+
+
+class _OneLog:
+    """`a.log`, its writer and who rotates it."""
+
+    def __init__(self, logs: FollowedLogs) -> None:
+        self.logs = logs
+        self.written: list[str] = []
+        self.path = logs.inbox / "a.log"
+        self.rotations = 0
+        self.seen = False
+
+    def do(self, step: int, count: int) -> None:
+        if step == APPEND:
+            self.append(count)
+        elif step in (RESTART, LOSE_LEDGER):
+            self.logs.restart(lose_ledger=step == LOSE_LEDGER)
+        elif not self.path.exists():
+            return
+        elif step in (ROTATE, COPY_AND_EMPTY):
+            self.rotate(by_copy=step == COPY_AND_EMPTY)
+        else:
+            self.seen = self.seen or self.path.stat().st_size > 0
+            self.logs.take()
+            if step == COPY:
+                # Not before the look: it would not be known which is the log, which the copy.
+                self.logs.copy("a.log", "a.log.backup")
+            elif step == DROP_OLD:
+                for old in self.logs.inbox.glob("a.log.*"):
+                    old.unlink()
+
+    def append(self, count: int) -> None:
+        for _ in range(count):
+            line = f"{len(self.written)} {'x' * (len(self.written) * 7 % 50)}"
+            self.logs.append("a.log", line[:3])
+            self.logs.append("a.log", line[3:] + "\n")
+            self.written.append(line)
+
+    def rotate(self, *, by_copy: bool) -> None:
+        if not self.seen and self.logs.source.patterns == ("*.log",):
+            self.logs.take()  # else what no pattern wants was never seen under another name
+        self.seen = False
+        self.rotations += 1
+        rotated = f"a.log.{self.rotations}"
+        if by_copy:
+            self.logs.copy("a.log", rotated)
+            self.logs.truncate("a.log")
+        else:
+            self.logs.rename("a.log", rotated)
