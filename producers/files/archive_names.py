@@ -73,7 +73,7 @@ def shown_name(raw: str) -> str:
     """A name that is safe to store and to show, whatever it is made of."""
     text = raw.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-    if len(text) > _SHOWN_CHARACTERS:
+    if len(raw) > _MOST_NAME_CHARACTERS:
         return text[:_SHOWN_CHARACTERS] + "..."
     return text or "(no name)"
 
