@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "status": ("status", "What runs, how much there is, how fresh it is."),
     "logs": ("logs", "What the services say."),
     "build": ("build", "Rebuild silver and gold partitions."),
+    "doctor": ("doctor", "Check everything, and say what to do about what is wrong."),
     "sources": ("sources", "Try a source without publishing; take one over."),
     "contract": ("contract", "Propose a contract from data."),
     "broker": ("broker", "Role: the embedded broker, in the foreground."),

@@ -38,6 +38,7 @@ _RESUMES: Final = 3
 # S3 copies no more than this in one request.
 _COPY_BYTES: Final = 5 * 2**30
 _COPY_PART_BYTES: Final = 512 * 2**20
+_NOT_SO: Final = 412
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -149,6 +150,26 @@ class ObjectStore:
             )
         except (ClientError, BotoCoreError, OSError) as error:
             raise self._meant(error, f"s3:DeleteObject on {stored.key}") from error
+
+    def refuses_the_second(self, key: str) -> bool:
+        """Whether of two that write the same new object the second is refused.
+
+        That is what tables in a store rest on. The object is deleted again.
+        """
+        asked = {"Bucket": self.place.bucket, "Key": self.place.prefix + key, "Body": b""}
+        try:
+            try:
+                self._client.put_object(**asked, IfNoneMatch="*")
+                self._client.put_object(**asked, IfNoneMatch="*")
+            except ClientError as error:
+                if error.response["ResponseMetadata"].get("HTTPStatusCode") != _NOT_SO:
+                    raise
+                return True
+            finally:
+                self._client.delete_object(Bucket=asked["Bucket"], Key=asked["Key"])
+        except (ClientError, BotoCoreError, OSError) as error:
+            raise self._meant(error, f"s3:PutObject on {asked['Key']}") from error
+        return False
 
     def at(self, place: ObjectPlace) -> ObjectStore:
         """The same store, at another place."""
