@@ -14,68 +14,24 @@ from headrace.config_files import FileSource
 from headrace.errors import ConfigError, LedgerError
 from headrace.producers.delivery import (
     NEVER_RETRIED,
-    DeliveryRow,
     DeliveryState,
     FrozenReading,
     RecordCount,
 )
-from headrace.producers.intake import Intake, Look, Taken
-from headrace.producers.ledger import Ledger
-from headrace.producers.receiving import Receiving
-from headrace.producers.reconcile import reconcile
-from headrace.producers.retries import Retries, config_fingerprint
-from headrace.producers.spool import Spool
+from headrace.producers.intake import Look
+from headrace.producers.retries import config_fingerprint
 from headrace.producers.watched_folder import WatchedFolder
 from headrace.stream import Stream
 from support.deliveries import BEGAN, identity
-
-SOURCE = FileSource(kind="files", path="inbox", stream="sales", settle=0)
-
-
-class Project:
-    """A project's inbox, ledger and spool, with a clock of its own."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.inbox = root / "inbox"
-        self.inbox.mkdir(parents=True, exist_ok=True)
-        self.now = BEGAN
-        self.spool = Spool(root / "spool")
-        self.ledger = Ledger(root / "ledger.db")
-        reconcile(self.ledger, self.spool)
-        self.receiving = Receiving(self.ledger, self.spool, lambda: self.now)
-        self.intake = Intake(root, self.ledger, self.spool, self.receiving)
-        self.retries = Retries(self.ledger, self.spool)
-
-    def drop(self, name: str, content: str) -> Path:
-        path = self.inbox / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-        return path
-
-    def look(self, source: FileSource = SOURCE) -> Look:
-        return self.intake.look("sales", source, time.time_ns())
-
-    def take(self) -> Taken:
-        return self.intake.take("sales", SOURCE, self.look().ready)
-
-    def rows(self) -> list[DeliveryRow]:
-        return self.ledger.deliveries(list(DeliveryState))
-
-    def states(self) -> list[tuple[str, str]]:
-        return [(row.name, row.state.value) for row in self.rows()]
-
-    def restart(self) -> Project:
-        self.ledger.close()
-        return Project(self.root)
+from support.intake_project import SOURCE, IntakeProject
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(tmp_path: Path) -> IntakeProject:
+    return IntakeProject(tmp_path)
 
 
-def test_a_file_is_taken_once(project: Project) -> None:
+def test_a_file_is_taken_once(project: IntakeProject) -> None:
     project.drop("a.csv", "A")
     project.take()
     assert project.look().ready == ()
@@ -91,7 +47,7 @@ def test_a_file_is_taken_once(project: Project) -> None:
 
 
 def test_the_same_content_dropped_again_under_other_names_is_listed_and_not_taken(
-    project: Project,
+    project: IntakeProject,
 ) -> None:
     project.drop("a.csv", "A")
     project.take()
@@ -109,7 +65,7 @@ def test_the_same_content_dropped_again_under_other_names_is_listed_and_not_take
     assert project.look().ready == ()
 
 
-def test_the_same_content_twice_in_one_look_is_accepted_once(project: Project) -> None:
+def test_the_same_content_twice_in_one_look_is_accepted_once(project: IntakeProject) -> None:
     for name in ("b.csv", "a.csv", "c.csv"):
         project.drop(name, "A")
     project.take()
@@ -120,14 +76,14 @@ def test_the_same_content_twice_in_one_look_is_accepted_once(project: Project) -
     ]
 
 
-def test_a_b_a_under_one_name_are_three_deliveries(project: Project) -> None:
+def test_a_b_a_under_one_name_are_three_deliveries(project: IntakeProject) -> None:
     for content in "ABA":
         project.drop("a.csv", content)
         project.take()
     assert project.states() == [("a.csv", "received")] * 3
 
 
-def test_a_touched_file_is_listed_once_as_a_duplicate(project: Project) -> None:
+def test_a_touched_file_is_listed_once_as_a_duplicate(project: IntakeProject) -> None:
     path = project.drop("a.csv", "A")
     project.take()
     os.utime(path, ns=(1, 1))
@@ -136,14 +92,14 @@ def test_a_touched_file_is_listed_once_as_a_duplicate(project: Project) -> None:
     assert project.look().ready == ()
 
 
-def test_a_young_file_waits(project: Project) -> None:
+def test_a_young_file_waits(project: IntakeProject) -> None:
     project.drop("a.csv", "A")
     patient = SOURCE.model_copy(update={"settle": 3_600.0})
     look = project.look(patient)
     assert (look.ready, [stat.name for stat in look.young]) == ((), ["a.csv"])
 
 
-def test_a_file_that_changed_since_it_was_seen_is_not_taken(project: Project) -> None:
+def test_a_file_that_changed_since_it_was_seen_is_not_taken(project: IntakeProject) -> None:
     project.drop("a.csv", "A")
     project.drop("b.csv", "B")
     seen = project.look().ready
@@ -155,7 +111,7 @@ def test_a_file_that_changed_since_it_was_seen_is_not_taken(project: Project) ->
     assert project.states() == [("b.csv", "received"), ("a.csv", "received")]
 
 
-def test_ids_increase_where_the_clock_stands_still_or_goes_back(project: Project) -> None:
+def test_ids_increase_where_the_clock_stands_still_or_goes_back(project: IntakeProject) -> None:
     for number in range(3):
         project.drop("a.csv", str(number))
         project.take()
@@ -170,7 +126,7 @@ def test_ids_increase_where_the_clock_stands_still_or_goes_back(project: Project
     assert len(set(ids)) == 4
 
 
-def test_a_source_without_its_folder_says_how_to_make_it(project: Project) -> None:
+def test_a_source_without_its_folder_says_how_to_make_it(project: IntakeProject) -> None:
     project.inbox.rmdir()
     with pytest.raises(ConfigError, match=r"sources\.sales\.path: there is no folder") as refused:
         project.look()
@@ -178,17 +134,19 @@ def test_a_source_without_its_folder_says_how_to_make_it(project: Project) -> No
     assert refused.value.remedy.startswith(f"mkdir -p {project.inbox}")
 
 
-def test_a_moved_project_does_not_take_its_files_again(project: Project, tmp_path: Path) -> None:
+def test_a_moved_project_does_not_take_its_files_again(
+    project: IntakeProject, tmp_path: Path
+) -> None:
     project.drop("a.csv", "A")
     project.take()
     project.ledger.close()
     moved = tmp_path.with_name(tmp_path.name + "-moved")
     tmp_path.rename(moved)
-    assert Project(moved).look().ready == ()
+    assert IntakeProject(moved).look().ready == ()
     moved.rename(tmp_path)
 
 
-def test_a_name_that_is_not_utf8_is_taken(project: Project) -> None:
+def test_a_name_that_is_not_utf8_is_taken(project: IntakeProject) -> None:
     path = os.fsencode(project.inbox) + b"/caf\xe9.csv"
     try:
         Path(os.fsdecode(path)).write_text("A")
@@ -202,12 +160,12 @@ def test_a_name_that_is_not_utf8_is_taken(project: Project) -> None:
 # --- rejected
 
 
-def reject_all(project: Project, fingerprint: str = "config-1") -> None:
+def reject_all(project: IntakeProject, fingerprint: str = "config-1") -> None:
     for row in project.ledger.deliveries((DeliveryState.RECEIVED,)):
         project.ledger.reject(row.delivery_id, "not CSV", fingerprint)
 
 
-def test_a_rejected_file_stands_rejected_as_long_as_it_lies_there(project: Project) -> None:
+def test_a_rejected_file_stands_rejected_as_long_as_it_lies_there(project: IntakeProject) -> None:
     path = project.drop("a.csv", "A")
     project.take()
     reject_all(project)
@@ -217,7 +175,7 @@ def test_a_rejected_file_stands_rejected_as_long_as_it_lies_there(project: Proje
     assert project.look().rejected == ()
 
 
-def test_a_rejected_file_that_was_corrected_is_a_new_delivery(project: Project) -> None:
+def test_a_rejected_file_that_was_corrected_is_a_new_delivery(project: IntakeProject) -> None:
     project.drop("a.csv", "A")
     project.take()
     reject_all(project)
@@ -227,7 +185,7 @@ def test_a_rejected_file_that_was_corrected_is_a_new_delivery(project: Project) 
     assert project.look().rejected == ()
 
 
-def test_rejected_content_under_another_name_is_no_duplicate(project: Project) -> None:
+def test_rejected_content_under_another_name_is_no_duplicate(project: IntakeProject) -> None:
     project.drop("a.csv", "A")
     project.take()
     reject_all(project)
@@ -236,7 +194,7 @@ def test_rejected_content_under_another_name_is_no_duplicate(project: Project) -
     assert project.states() == [("a.csv", "rejected"), ("b.csv", "received")]
 
 
-def test_a_rejected_delivery_is_retried_under_its_own_id(project: Project) -> None:
+def test_a_rejected_delivery_is_retried_under_its_own_id(project: IntakeProject) -> None:
     project.drop("a.csv", "A")
     project.take()
     reject_all(project)
@@ -245,7 +203,9 @@ def test_a_rejected_delivery_is_retried_under_its_own_id(project: Project) -> No
     assert [(r.delivery_id, r.state) for r in project.rows()] == [(row.delivery_id, "received")]
 
 
-def test_of_two_rejected_with_the_same_content_one_is_accepted_on_retry(project: Project) -> None:
+def test_of_two_rejected_with_the_same_content_one_is_accepted_on_retry(
+    project: IntakeProject,
+) -> None:
     project.drop("a.csv", "A")
     project.take()
     reject_all(project)
@@ -259,13 +219,13 @@ def test_of_two_rejected_with_the_same_content_one_is_accepted_on_retry(project:
     assert project.rows()[1].duplicate_of == first.delivery_id
 
 
-def retry_all(project: Project, source: FileSource = SOURCE) -> tuple[list[str], int]:
+def retry_all(project: IntakeProject, source: FileSource = SOURCE) -> tuple[list[str], int]:
     retried, repeating = project.retries.after_a_change("sales", source, Stream())
     return [project.ledger.delivery(id_).name for id_ in retried], repeating
 
 
 def test_a_rejected_delivery_is_retried_from_the_spool_when_its_file_is_gone(
-    project: Project,
+    project: IntakeProject,
 ) -> None:
     project.drop("a.csv", "A")
     project.drop("b.csv", "A")
@@ -278,7 +238,9 @@ def test_a_rejected_delivery_is_retried_from_the_spool_when_its_file_is_gone(
     assert project.look().ready == ()
 
 
-def test_it_is_not_retried_with_the_config_that_it_was_rejected_with(project: Project) -> None:
+def test_it_is_not_retried_with_the_config_that_it_was_rejected_with(
+    project: IntakeProject,
+) -> None:
     project.drop("a.csv", "A")
     project.take()
     reject_all(project, config_fingerprint(SOURCE, Stream()))
@@ -286,7 +248,7 @@ def test_it_is_not_retried_with_the_config_that_it_was_rejected_with(project: Pr
     assert retry_all(project, SOURCE.model_copy(update={"format": "csv"})) == (["a.csv"], 0)
 
 
-def test_a_retried_delivery_goes_where_its_source_leads_now(project: Project) -> None:
+def test_a_retried_delivery_goes_where_its_source_leads_now(project: IntakeProject) -> None:
     project.drop("a.csv", "A")
     project.take()
     reject_all(project)
@@ -294,7 +256,7 @@ def test_a_retried_delivery_goes_where_its_source_leads_now(project: Project) ->
     assert [(row.stream, row.state) for row in project.rows()] == [("orders", "received")]
 
 
-def test_a_rejected_file_that_was_corrected_is_not_retried(project: Project) -> None:
+def test_a_rejected_file_that_was_corrected_is_not_retried(project: IntakeProject) -> None:
     project.drop("a.csv", "A")
     project.take()
     reject_all(project)
@@ -305,7 +267,7 @@ def test_a_rejected_file_that_was_corrected_is_not_retried(project: Project) -> 
 
 
 def test_a_file_whose_original_was_rejected_since_is_a_delivery_of_its_own(
-    project: Project,
+    project: IntakeProject,
 ) -> None:
     project.drop("a.csv", "A")
     project.drop("b.csv", "A")
@@ -317,7 +279,9 @@ def test_a_file_whose_original_was_rejected_since_is_a_delivery_of_its_own(
     assert project.look().ready == ()
 
 
-def test_a_file_whose_original_was_rejected_halfway_stays_a_duplicate(project: Project) -> None:
+def test_a_file_whose_original_was_rejected_halfway_stays_a_duplicate(
+    project: IntakeProject,
+) -> None:
     project.drop("a.csv", "A")
     project.drop("b.csv", "A")
     project.take()
@@ -326,7 +290,7 @@ def test_a_file_whose_original_was_rejected_halfway_stays_a_duplicate(project: P
 
 
 def test_a_folder_that_cannot_be_read_is_named(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    project: IntakeProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.drop("a.csv", "A")
     project.drop("locked/b.csv", "B")
@@ -359,7 +323,7 @@ def test_the_fingerprint_changes_with_how_it_is_read_and_with_nothing_else() -> 
 # --- lost and found
 
 
-def test_a_lost_ledger_is_built_again_with_the_same_ids(project: Project) -> None:
+def test_a_lost_ledger_is_built_again_with_the_same_ids(project: IntakeProject) -> None:
     frozen = FrozenReading("{}", 1, "sales")
     for number, name in enumerate(("a.csv", "b.csv", "c.csv")):
         project.drop(name, str(number))
@@ -373,7 +337,7 @@ def test_a_lost_ledger_is_built_again_with_the_same_ids(project: Project) -> Non
     for file in project.root.glob("ledger.db*"):
         file.unlink()
 
-    project = Project(project.root)
+    project = IntakeProject(project.root)
     assert project.ledger.ledger_id == ledger_id
     assert [row.delivery_id for row in project.rows()] == [row.delivery_id for row in before]
     assert [row.state for row in project.rows()] == ["received", "publishing", "published"]
@@ -381,17 +345,17 @@ def test_a_lost_ledger_is_built_again_with_the_same_ids(project: Project) -> Non
     assert project.look().ready == ()
 
 
-def lose_ledger(project: Project) -> Project:
+def lose_ledger(project: IntakeProject) -> IntakeProject:
     project.ledger.close()
     for file in project.root.glob("ledger.db*"):
         file.unlink()
-    return Project(project.root)
+    return IntakeProject(project.root)
 
 
 FROZEN = FrozenReading("{}", 1, "sales")
 
 
-def test_after_a_lost_ledger_no_content_is_accepted_twice(project: Project) -> None:
+def test_after_a_lost_ledger_no_content_is_accepted_twice(project: IntakeProject) -> None:
     project.drop("a.csv", "A")
     project.take()
     reject_all(project)
@@ -405,7 +369,9 @@ def test_after_a_lost_ledger_no_content_is_accepted_twice(project: Project) -> N
     assert project.rows()[0].duplicate_of == second.delivery_id
 
 
-def test_after_a_lost_ledger_unsent_deliveries_are_judged_by_arrival(project: Project) -> None:
+def test_after_a_lost_ledger_unsent_deliveries_are_judged_by_arrival(
+    project: IntakeProject,
+) -> None:
     for content in "ABA":
         project.drop("a.csv", content)
         project.take()
@@ -421,7 +387,7 @@ def test_after_a_lost_ledger_unsent_deliveries_are_judged_by_arrival(project: Pr
     ]
 
 
-def test_what_repeats_another_on_its_retry_leaves_the_spool(project: Project) -> None:
+def test_what_repeats_another_on_its_retry_leaves_the_spool(project: IntakeProject) -> None:
     project.drop("a.csv", "A")
     project.take()
     reject_all(project)
@@ -433,7 +399,9 @@ def test_what_repeats_another_on_its_retry_leaves_the_spool(project: Project) ->
     assert list(project.spool.delivery_ids()) == [("sales", original)]
 
 
-def test_an_older_copy_of_the_ledger_learns_how_deliveries_were_read(project: Project) -> None:
+def test_an_older_copy_of_the_ledger_learns_how_deliveries_were_read(
+    project: IntakeProject,
+) -> None:
     for name in ("a.csv", "b.csv", "c.csv"):
         project.drop(name, name)
     project.take()
@@ -448,7 +416,9 @@ def test_an_older_copy_of_the_ledger_learns_how_deliveries_were_read(project: Pr
     assert project.rows()[2].records == 7
 
 
-def test_what_was_rejected_halfway_stays_rejected_though_it_is_frozen(project: Project) -> None:
+def test_what_was_rejected_halfway_stays_rejected_though_it_is_frozen(
+    project: IntakeProject,
+) -> None:
     project.drop("a.csv", "A")
     project.take()
     project.spool.freeze("sales", project.rows()[0].delivery_id, FROZEN)
@@ -456,7 +426,7 @@ def test_what_was_rejected_halfway_stays_rejected_though_it_is_frozen(project: P
     assert project.restart().states() == [("a.csv", "rejected")]
 
 
-def test_a_delivery_placed_right_before_a_crash_is_found(project: Project) -> None:
+def test_a_delivery_placed_right_before_a_crash_is_found(project: IntakeProject) -> None:
     path = project.drop("a.csv", "A")
     (stat,) = project.look().ready
     one = identity(content=b"A")
@@ -472,7 +442,7 @@ def test_a_delivery_placed_right_before_a_crash_is_found(project: Project) -> No
     assert project.rows()[-1].received_at > one.received_at
 
 
-def test_what_a_crashed_intake_copied_is_gone_after_the_next_start(project: Project) -> None:
+def test_what_a_crashed_intake_copied_is_gone_after_the_next_start(project: IntakeProject) -> None:
     path = project.drop("a.csv", "A")
     (stat,) = project.look().ready
     draft = project.spool.draft(
@@ -484,7 +454,7 @@ def test_what_a_crashed_intake_copied_is_gone_after_the_next_start(project: Proj
     assert project.states() == [("a.csv", "received")]
 
 
-def test_a_spool_of_another_ledger_is_refused(project: Project, tmp_path: Path) -> None:
+def test_a_spool_of_another_ledger_is_refused(project: IntakeProject, tmp_path: Path) -> None:
     project.drop("a.csv", "A")
     project.take()
     project.spool.set_owner("somebody-else")
@@ -492,7 +462,7 @@ def test_a_spool_of_another_ledger_is_refused(project: Project, tmp_path: Path) 
         project.restart()
 
 
-def test_a_lost_spool_gets_a_new_one_of_the_same_ledger(project: Project) -> None:
+def test_a_lost_spool_gets_a_new_one_of_the_same_ledger(project: IntakeProject) -> None:
     project.drop("a.csv", "A")
     project.take()
     shutil.rmtree(project.spool.root)
@@ -504,7 +474,7 @@ def test_a_lost_spool_gets_a_new_one_of_the_same_ledger(project: Project) -> Non
 # --- looks at some files alone
 
 
-def test_a_look_at_named_files_leaves_the_others(project: Project) -> None:
+def test_a_look_at_named_files_leaves_the_others(project: IntakeProject) -> None:
     for name in ("a.csv", "b.csv", "sub/c.csv"):
         project.drop(name, name)
     look = project.intake.look("sales", SOURCE, time.time_ns(), ["a.csv", "sub/c.csv", "gone.csv"])
@@ -514,7 +484,7 @@ def test_a_look_at_named_files_leaves_the_others(project: Project) -> None:
     assert [stat.name for stat in project.look().ready] == ["b.csv"]
 
 
-def test_a_file_that_is_complete_need_not_settle(project: Project) -> None:
+def test_a_file_that_is_complete_need_not_settle(project: IntakeProject) -> None:
     project.drop("a.csv", "A")
     project.drop("b.csv", "B")
     patient = SOURCE.model_copy(update={"settle": 3_600.0})
@@ -538,7 +508,7 @@ def test_a_file_is_known_again_wherever_its_folder_is(
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    project = Project(tmp_path / "shop")
+    project = IntakeProject(tmp_path / "shop")
     path = source_path.format(elsewhere=elsewhere)
     source = SOURCE.model_copy(update={"path": path, "patterns": ("a.csv",)})
     (project.root / source.path / "a.csv").write_text("A")
@@ -558,7 +528,7 @@ def of(look: Look) -> tuple[list[str], ...]:
     return tuple([stat.name for stat in stats] for stats in (look.ready, look.young, look.unmarked))
 
 
-def test_a_file_waits_for_its_marker_however_old_it_is(project: Project) -> None:
+def test_a_file_waits_for_its_marker_however_old_it_is(project: IntakeProject) -> None:
     source = SOURCE.model_copy(update={"marker": ".done", "patterns": ("*",)})
     project.drop("a.csv", "A")
     assert of(project.look(source)) == ([], [], ["a.csv"])
@@ -572,7 +542,7 @@ def test_a_file_waits_for_its_marker_however_old_it_is(project: Project) -> None
 
 
 def test_a_marked_file_need_not_settle_unless_it_is_newer_than_its_marker(
-    project: Project,
+    project: IntakeProject,
 ) -> None:
     source = SOURCE.model_copy(update={"marker": ".done", "settle": 3_600.0})
     path = project.drop("a.csv", "A")
@@ -586,7 +556,7 @@ def test_a_marked_file_need_not_settle_unless_it_is_newer_than_its_marker(
     assert of(project.look(source.model_copy(update={"settle": 0}))) == (["a.csv"], [], [])
 
 
-def test_a_marker_in_a_folder_marks_all_that_is_in_it(project: Project) -> None:
+def test_a_marker_in_a_folder_marks_all_that_is_in_it(project: IntakeProject) -> None:
     source = SOURCE.model_copy(update={"marker": "_SUCCESS", "patterns": ("*",)})
     for name in ("a.csv", "one/b.csv", "one/day=1/c.csv", "two/d.csv"):
         project.drop(name, name)
@@ -608,7 +578,7 @@ def test_a_marker_in_a_folder_marks_all_that_is_in_it(project: Project) -> None:
     )
 
 
-def test_equal_files_under_two_names_are_two_where_names_count(project: Project) -> None:
+def test_equal_files_under_two_names_are_two_where_names_count(project: IntakeProject) -> None:
     by_name = SOURCE.model_copy(update={"identity": "name+content"})
     for name in ("a.csv", "b.csv", "sub/a.csv"):
         project.drop(name, "A")
@@ -624,7 +594,7 @@ def test_equal_files_under_two_names_are_two_where_names_count(project: Project)
     ]
 
 
-def test_very_long_and_odd_names_are_taken_and_known_again(project: Project) -> None:
+def test_very_long_and_odd_names_are_taken_and_known_again(project: IntakeProject) -> None:
     odd = ["x" * 251 + ".csv", "new\nline.csv", "with space.csv", "'; DROP TABLE deliveries;.csv"]
     for name in odd:
         project.drop(name, name)
