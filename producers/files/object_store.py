@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, Final
 
 import boto3
@@ -19,6 +20,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore import UNSIGNED
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import create_loader
 
 from headrace.errors import HeadraceError
 from headrace.object_place import ObjectPlace
@@ -205,6 +207,7 @@ class ObjectStore:
 
 def _client(options: StorageOptions) -> Any:  # boto3 has no types: it stays in this module
     session = botocore.session.get_session()
+    session.register_component("data_loader", _service_descriptions())
     # The default takes two thirds of the time a listing takes.
     factory = session.get_component("response_parser_factory")
     factory.set_parser_defaults(timestamp_parser=_moment)
@@ -232,6 +235,12 @@ def _client(options: StorageOptions) -> Any:  # boto3 has no types: it stays in 
             response_checksum_validation="when_required",
         ),
     )
+
+
+@cache
+def _service_descriptions() -> Any:
+    """Megabytes of JSON: read once for all clients."""
+    return create_loader()
 
 
 def _not_whole(stored: StoredObject, found_bytes: int) -> ObjectUnreadableError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import quote
@@ -22,13 +23,7 @@ class Bucket:
     def __init__(self, server: S3Server, name: str) -> None:
         self.server = server
         self.name = name
-        self._client: Any = boto3.client(
-            "s3",
-            endpoint_url=server.endpoint,
-            aws_access_key_id=server.access_key,
-            aws_secret_access_key=server.secret_key,
-            region_name="us-east-1",
-        )
+        self._client = _client(server.endpoint, server.access_key, server.secret_key)
 
     def put(self, key: str, body: bytes | str) -> None:
         """Put one object."""
@@ -78,3 +73,14 @@ class Bucket:
         """The store below a prefix, as a source speaks to it."""
         place = object_place(f"s3://{self.name}/{prefix}")
         return ObjectStore(place, storage_options(self.options(port, **more), {}))
+
+
+@cache
+def _client(endpoint: str, access_key: str, secret_key: str) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        region_name="us-east-1",
+    )

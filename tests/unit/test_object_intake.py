@@ -5,20 +5,25 @@ from __future__ import annotations
 import io
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from faults.proxy import FaultyProxy
 from headrace.config_files import FileSource
+from headrace.errors import ConfigError
 from headrace.producers.delivery import DeliveryRow, DeliveryState
+from headrace.producers.files.object_errors import ObjectUnreadableError
+from headrace.producers.files.object_store import ObjectStore, StoredObject
 from headrace.producers.intake import Intake, Look, Taken
 from headrace.producers.ledger import Ledger
-from headrace.producers.object_intake import ObjectIntake
+from headrace.producers.object_intake import ObjectIntake, open_store
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.source_intake import SourceIntake
 from headrace.producers.spool import Spool
+from headrace.producers.unreachable import SourceUnreachableError
 from parts.s3 import S3Server
 from support.deliveries import BEGAN
 from support.object_bucket import Bucket
@@ -37,8 +42,19 @@ class Shop:
         )
         receiving = Receiving(self.ledger, self.spool, lambda: BEGAN)
         self.folders = Intake(root, self.ledger, self.spool, receiving)
-        self.objects = ObjectIntake(self.ledger, self.spool, receiving)
+        self.objects = ObjectIntake(self.ledger, self.spool, receiving, self.open_store)
+        self.meddle: Callable[[StoredObject], None] = lambda _: None
+        self.listed: list[str] = []
         self.intake: SourceIntake = self.objects if "://" in path else self.folders
+
+    def open_store(self, name: str, source: FileSource) -> ObjectStore:
+        return _Meddling(self, open_store(name, source))
+
+    def restart(self) -> Shop:
+        self.ledger.close()
+        self.spool.clean()
+        keys = self.source.model_dump(exclude_unset=True, by_alias=True)
+        return Shop(self.root, **keys)
 
     def looks(self) -> Iterator[Look]:
         return self.intake.looks("sales", self.source, time.time_ns())
@@ -63,6 +79,25 @@ class Shop:
             (row.name, self.spool.payload("sales", row.delivery_id).read_bytes())
             for row in self.rows(DeliveryState.RECEIVED)
         }
+
+
+class _Meddling(ObjectStore):
+    """The store, with something happening before an object is downloaded."""
+
+    def __init__(self, owner: Shop, store: ObjectStore) -> None:
+        super().__init__(store.place, store._options, store._client)
+        self._owner = owner
+
+    def pages(
+        self, after: str | None = None, *, recursive: bool = True
+    ) -> Iterator[list[StoredObject]]:
+        for page in super().pages(after, recursive=recursive):
+            self._owner.listed += [stored.key for stored in page]
+            yield page
+
+    def chunks(self, stored: StoredObject) -> Iterator[bytes]:
+        self._owner.meddle(stored)
+        return super().chunks(stored)
 
 
 @pytest.fixture
@@ -136,3 +171,158 @@ def test_an_object_put_again_is_a_duplicate_a_changed_one_new_a_deleted_one_forg
         ("other name.csv", "duplicate"),
         ("a.csv", "received"),
     ]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("listing", ["whole", "ordered"])
+@pytest.mark.parametrize("where", ["download", "place", "record", "cursor"])
+def test_killed_anywhere_each_object_is_taken_once(
+    tmp_path: Path,
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    listing: str,
+    where: str,
+) -> None:
+    for number in range(6):
+        bucket.put(f"in/{number}.csv", f"item\n{number}\n")
+    one = shop(tmp_path, bucket, listing=listing)
+    calls = 0
+
+    def kill(*_: object, **__: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == (3 if where in ("download", "place") else 1):
+            raise Killed
+
+    if where == "download":
+        one.meddle = kill
+    elif where == "cursor":
+        monkeypatch.setattr(one.ledger, "set_cursors", kill)
+    else:
+        target = one.spool if where == "place" else one.ledger
+        act = getattr(target, where)
+        monkeypatch.setattr(target, where, lambda *a, **k: (kill(), act(*a, **k)))
+    if where == "cursor" and listing == "whole":
+        one.pass_over()
+    else:
+        with pytest.raises(Killed):
+            one.pass_over()
+    again = one.restart()
+    again.pass_over()
+    assert again.contents() == {(f"{n}.csv", f"item\n{n}\n".encode()) for n in range(6)}
+    assert len(again.rows()) == 6
+    assert again.restart().pass_over() == []
+
+
+def test_where_names_grow_only_what_is_behind_the_last_known_is_listed(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    one = shop(tmp_path, bucket, listing="ordered")
+    for name in ("1.csv", "2.csv", "2.txt"):
+        bucket.put("in/" + name, name)
+    one.pass_over()
+    one = one.restart()
+    for name in ("0.csv", "3.csv", "4.csv", "5.csv"):
+        bucket.put("in/" + name, name)
+
+    def refuse_one(stored: StoredObject) -> None:
+        if stored.key == "in/4.csv":
+            raise ObjectUnreadableError("access denied")
+
+    one.meddle = refuse_one
+    (taken,) = one.pass_over()
+    assert [(stat.name, why) for stat, why in taken.unreadable] == [("4.csv", "access denied")]
+    assert one.listed == ["in/3.csv", "in/4.csv", "in/5.csv"]
+    # The one that could not be had, and what came behind it, is listed again.
+    one = one.restart()
+    one.pass_over()
+    assert one.listed == ["in/4.csv", "in/5.csv"]
+    assert {name for name, _ in one.contents()} == {f"{n}.csv" for n in range(1, 6)}
+    one = one.restart()
+    one.pass_over()
+    assert one.listed == []
+
+
+def test_an_object_replaced_while_it_is_downloaded_is_taken_as_it_is_then(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    bucket.put("in/a.csv", b"first")
+    bucket.put("in/b.csv", b"other")
+    one = shop(tmp_path, bucket)
+    one.meddle = lambda stored: bucket.put(stored.key, b"second") if "a" in stored.key else None
+    (taken,) = one.pass_over()
+    assert [stat.name for stat in taken.changed] == ["a.csv"]
+    one.meddle = lambda _: None
+    one.pass_over()
+    assert one.contents() == {("b.csv", b"other"), ("a.csv", b"second")}
+
+
+def test_a_store_that_goes_away_loses_nothing_and_is_named(tmp_path: Path, bucket: Bucket) -> None:
+    for number in range(30):
+        bucket.put(f"in/{number:02}.csv", str(number))
+    with FaultyProxy(int(bucket.server.endpoint.rpartition(":")[2])) as proxy:
+        one = shop(tmp_path, bucket, options=bucket.options(proxy.port, max_retries="0"))
+        began = []
+
+        def go_away(stored: StoredObject) -> None:
+            began.append(stored.key)
+            if len(began) == 12:
+                proxy.refuse()
+
+        one.meddle = go_away
+        (taken,) = one.pass_over()
+        assert taken.failure is not None
+        assert f"sources.sales: s3://{bucket.name}/in: it cannot be reached" in str(taken.failure)
+        assert len(began) < 30, "the others are not tried one by one"
+        with pytest.raises(SourceUnreachableError):
+            one.pass_over()
+        proxy.heal()
+        one.meddle = lambda _: None
+        one.pass_over()
+    assert one.contents() == {(f"{n:02}.csv", str(n).encode()) for n in range(30)}
+    assert len(one.rows()) == 30
+
+
+def test_markers_say_which_objects_are_complete(tmp_path: Path, bucket: Bucket) -> None:
+    by_file = shop(tmp_path / "file", bucket, marker=".done", patterns=["*"])
+    by_folder = shop(tmp_path / "folder", bucket, marker="_SUCCESS", patterns=["*.csv"])
+    for key in ("in/a.csv", "in/b.csv", "in/b.csv.done", "in/d/x.csv", "in/e/y.csv"):
+        bucket.put(key, key)
+    bucket.put("in/d/_SUCCESS", b"")
+    looks = list(by_file.looks())
+    assert {stat.name for look in looks for stat in look.unmarked} == {
+        *("a.csv", "d/x.csv", "e/y.csv", "d/_SUCCESS")
+    }
+    by_file.pass_over()
+    by_folder.pass_over()
+    assert by_file.states() == [("b.csv", "received")]
+    assert by_folder.states() == [("d/x.csv", "received")]
+    bucket.put("in/a.csv.done", b"")
+    bucket.put("in/_SUCCESS", b"")
+    by_file.pass_over()
+    by_folder.pass_over()
+    assert {name for name, _ in by_file.states()} == {"a.csv", "b.csv"}
+    assert {name for name, _ in by_folder.states()} == {"a.csv", "b.csv", "d/x.csv", "e/y.csv"}
+
+
+def test_folders_below_are_left_alone_where_the_source_says_so(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    bucket.put("in/a.csv", b"a")
+    bucket.put("in/sub/b.csv", b"b")
+    one = shop(tmp_path, bucket, recursive=False)
+    one.pass_over()
+    assert one.states() == [("a.csv", "received")]
+    assert one.listed == ["in/a.csv"]
+
+
+def test_a_renamed_source_over_the_same_prefix_is_refused(tmp_path: Path, bucket: Bucket) -> None:
+    bucket.put("in/a.csv", b"a")
+    one = shop(tmp_path, bucket)
+    one.pass_over()
+    one.folders.refuse_a_renamed_source({"sales": one.source})
+    with pytest.raises(ConfigError, match=f"sources.shop watches s3://{bucket.name}/in"):
+        one.folders.refuse_a_renamed_source({"shop": one.source})
