@@ -21,7 +21,7 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
   --no-header --no-annotate $(UPGRADE)
 PACKAGE_FOLDERS := core cli consumers examples infra lakehouse orchestration producers
 
-.PHONY: help install demo test lint soak fuzz parts bench bench-drops bench-restart docs lock clean FORCE
+.PHONY: help install demo test lint soak fuzz parts bench bench-drops bench-restart bench-sizes docs lock clean FORCE
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ bench: install  ## rows per second from file to gold and peak memory, on the who
 
 bench-restart: install  ## seconds from kill -9 of a consumer to its next commit, beside a bare one
 	@$(PY) -P benchmarks/consumer_restart.py
+
+bench-sizes: install  ## 5 GB of CSV and 1 GB of JSON in one line: records per second, peak memory
+	@$(PY) -P benchmarks/sizes.py $(SIZES_ARGS)
 
 bench-drops: install  ## under `up`: seconds from a dropped file to gold, CPU and memory at rest
 	@$(PY) -P benchmarks/drops.py
