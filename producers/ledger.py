@@ -496,6 +496,16 @@ def list_deliveries(path: Path, state: str | None = None) -> list[DeliveryRow]:
         return [row_of(row) for row in connection.execute(query, values)]
 
 
+def list_cursors(path: Path, source: str) -> dict[str, str]:
+    """How far a source is read by the ledger at `path`, by key; works while a producer writes."""
+    connection = open_for_reading(path)
+    if connection is None:
+        return {}
+    with closing(connection), ledger_errors(path):
+        query = "SELECT key, value FROM cursors WHERE source = ?"
+        return dict(connection.execute(query, (source,)).fetchall())
+
+
 def list_inherited(path: Path) -> list[tuple[str, str, str]]:
     """Former ledgers' deliveries that none of the ledger at `path` replaces: id, source, stream."""
     connection = open_for_reading(path)

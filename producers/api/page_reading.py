@@ -22,15 +22,21 @@ def page_reading(payload: Path, name: str, source: ApiSource, stream: Stream) ->
         page_records(payload.read_bytes(), source.records, source.parallel)
     except PageUnreadableError as error:
         raise DeliveryRejectedError(f"{name}: {error.message}", remedy=error.remedy) from error
-    records = None if source.records == "@" else source.records
-    as_file = FileSource.model_validate(
+    return detect(payload, name, as_files(source), stream)
+
+
+def as_files(source: ApiSource) -> FileSource:
+    """A source of files with the same records in them."""
+    return FileSource.model_validate(
         {
             "kind": "files",
             "path": ".",
             "stream": source.stream,
             "format": "json",
             "encoding": "utf-8",
-            "json": {"records": records, "parallel": source.parallel},
+            "json": {
+                "records": None if source.records == "@" else source.records,
+                "parallel": source.parallel,
+            },
         }
     )
-    return detect(payload, name, as_file, stream)

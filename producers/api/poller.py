@@ -6,7 +6,6 @@ a poll dies, the next one asks for exactly the page that was to come.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -14,38 +13,17 @@ from typing import Final, Protocol
 import structlog
 
 from headrace.config_api import ApiSource
-from headrace.config_pages import NoPagination
 from headrace.errors import ApiContentError, ApiError, ApiLaterError, ApiRefusedError
-from headrace.producers.api.incremental import CursorValueError, asked_since, highest, written_time
+from headrace.producers.api.incremental import CursorValueError
 from headrace.producers.api.page import Page, PageRequest
 from headrace.producers.api.page_inbox import PageInbox
-from headrace.producers.api.page_records import PageRecords, PageUnreadableError, page_records
-from headrace.producers.api.pagination import (
-    Answer,
-    PaginationError,
-    first_position,
-    next_position,
-)
+from headrace.producers.api.page_records import PageUnreadableError, page_records
+from headrace.producers.api.pagination import PaginationError
+from headrace.producers.api.plan import Plan
 from headrace.producers.api.poll_report import PollReport, failure_of
-from headrace.producers.api.request import page_request
-from headrace.producers.api.unfinished import Unfinished, rules_hash, unfinished_from
-from headrace.producers.api.walk import (
-    Series,
-    Walk,
-    request_at,
-    series_of,
-    walk_of,
-    with_query,
-    without_secrets,
-)
-from headrace.producers.api.windows import (
-    Span,
-    span_to_poll,
-    spans_from_text,
-    spans_to_text,
-    still_to_ask,
-    with_done,
-)
+from headrace.producers.api.unfinished import Unfinished, unfinished_from
+from headrace.producers.api.walk import Series, Walk
+from headrace.producers.api.windows import Span
 from headrace.producers.delivery import Cursor
 from headrace.producers.ledger import Receipt
 
@@ -83,6 +61,7 @@ class Poller:
         self._inbox = inbox
         self._on_received = on_received
         self._now = now
+        self._plan = Plan(source, client.shown)
 
     async def poll(
         self, span: Span | None = None, tell: Callable[[PollReport], None] = lambda _: None
@@ -93,15 +72,19 @@ class Poller:
         raised. `tell` hears of the report as it grows.
         """
         report = PollReport(self._name)
-        plan = [(series, await self._windows(series, span)) for series in self._series()]
-        report.requests_total = sum(1 if windows is None else len(windows) for _, windows in plan)
-        tell(report)
-        for series, windows in plan:
+        agenda = [(series, await self._windows(series, span)) for series in self._plan.series()]
+        report.requests_total = sum(1 if w is None else len(w) for _, w in agenda)
+        if span is not None:
+            report.notes.append(
+                f"{self._name}: {report.requests_total:,} windows of {span} were still to be asked"
+                " for"
+            )
+        for series, windows in agenda:
             try:
                 for window in [None] if windows is None else windows:
-                    await self._walk(series, window, report, tell)
-                    report.requests_done += 1
                     tell(report)
+                    await self._go_through(series, window, report)
+                    report.requests_done += 1
             except (ApiError, PaginationError, PageUnreadableError, CursorValueError) as error:
                 failure = failure_of(self._name, error, self._again())
                 report.failures.append(failure)
@@ -110,53 +93,31 @@ class Poller:
                 )
                 if isinstance(error, ApiLaterError):
                     break  # the others would hear the same
+        tell(report)
         return report
 
-    def _series(self) -> list[Series]:
-        return series_of(self._source, self._client.shown)
-
     async def _windows(self, series: Series, span: Span | None) -> list[Span] | None:
-        """The windows to ask for; None for a source that has none."""
-        rule = self._source.window
-        if rule is None:
-            return None
-        span = span or span_to_poll(rule, self._now())
-        if span is None:
-            return []
-        return still_to_ask(span, await self._done(series), rule)
-
-    async def _done(self, series: Series) -> tuple[Span, ...]:
-        return spans_from_text(await self._inbox.kept(series.windows_key))
+        kept = await self._inbox.kept(series.windows_key)
+        return self._plan.windows(kept, span, self._now())
 
     def _again(self) -> str:
         if self._source.every is not None:
-            return f"the next poll is {self._source.every:g} s after this one"
-        return "the next run polls it again"
+            return f"polled again every {self._source.every:g} s"
+        return "polled again by the next run"
 
     # --- one request through its pages
 
-    async def _walk(
-        self,
-        series: Series,
-        window: Span | None,
-        report: PollReport,
-        tell: Callable[[PollReport], None],
-    ) -> None:
-        walk = self._walk_of(series, window)
-        begun = await self._begin(walk)
-        rules = begun.rules
-        kept = unfinished_from(await self._inbox.kept(walk.key), rules)
+    async def _go_through(self, series: Series, window: Span | None, report: PollReport) -> None:
+        walk = self._plan.walk(series, window, self._now())
+        begun = self._plan.begin(walk, await self._inbox.kept(series.cursor_key))
+        kept = unfinished_from(await self._inbox.kept(walk.key), begun.rules)
         state: Unfinished | None = kept or begun
         while state is not None:
-            if state.at.number > self._max_pages:
-                raise PaginationError(
-                    f"{walk.name} has more than {self._max_pages:,} pages; those have been taken",
-                    remedy="raise `max_pages` in `pagination`, where they do end",
-                )
+            request = self._plan.request(walk, state)
             try:
-                page = await self._ask(walk, state)
+                page = await self._ask(walk.page_name(state.at), request)
             except ApiRefusedError as error:
-                if state.at.number > 1 and error.status in self._end_status:
+                if self._plan.ends_with(state, error.status):
                     await self._inbox.keep(await self._at_end(walk, window, state.highest))
                     return
                 if state is not kept or error.status not in _FORGOTTEN:
@@ -170,63 +131,24 @@ class Poller:
             except PaginationError:
                 await self._inbox.forget(walk.key)
                 raise
-            tell(report)
 
-    def _walk_of(self, series: Series, window: Span | None) -> Walk:
-        now = self._now().replace(microsecond=0)
-        rule = self._source.window
-        spans = None if window is None or rule is None else (window, window.written(rule))
-        return walk_of(
-            self._source, series, self._client.shown, now=written_time(now, "iso"), window=spans
-        )
-
-    async def _begin(self, walk: Walk) -> Unfinished:
-        """The first page, with what was the highest value when the poll before ended."""
-        rule = self._source.cursor
-        value = None if rule is None else await self._inbox.kept(walk.series.cursor_key)
-        rules = rules_hash(
-            walk.name,
-            self._source.pagination.model_dump_json(exclude={"max_pages"}),
-            "" if rule is None else rule.model_dump_json(),
-        )
-        since = None if rule is None else asked_since(rule, value)
-        return Unfinished(rules, first_position(self._source.pagination), since, value)
-
-    async def _ask(self, walk: Walk, state: Unfinished) -> Page:
-        request = self.request(walk, state)
-        name = walk.page_name(state.at)
+    async def _ask(self, name: str, request: PageRequest) -> Page:
         if self._source.conditional and not self._source.keep_unchanged:
             request = await self._inbox.conditional(name, request, self._client.shown)
         return await self._client.fetch(request)
 
-    def request(self, walk: Walk, state: Unfinished) -> PageRequest:
-        """What is asked for."""
-        values = {**walk.series.variables, **walk.given}
-        if state.since is not None:
-            values["cursor"] = state.since
-        request = page_request(self._source, values)
-        rule = self._source.cursor
-        if rule is not None and rule.parameter is not None and state.since is not None:
-            request = with_query(request, rule.parameter, state.since)
-        return request_at(request, state.at, self._source.secrets)
-
     async def _take(
-        self,
-        walk: Walk,
-        window: Span | None,
-        state: Unfinished,
-        page: Page,
-        report: PollReport,
+        self, walk: Walk, window: Span | None, state: Unfinished, page: Page, report: PollReport
     ) -> Unfinished | None:
-        """Make a page durable, with where to go on; None at the end."""
+        """Make a page durable, with where to go on; None after the last."""
         name = walk.page_name(state.at)
-        before = await self._inbox.stored(name) if page.not_modified else None
         body, headers = page.body, page.headers
+        before = await self._inbox.stored(name) if page.not_modified else None
         if before is not None:
             body, headers = before.body, (*page.headers, *before.headers)
         elif page.not_modified:
             raise ApiContentError(
-                f"{name}: answered 304, not modified, and what was sent before is not here",
+                f"{name}: answered 304, not modified, but what was sent before is not here",
                 remedy="set `conditional = false` for the source",
             )
         try:
@@ -234,17 +156,9 @@ class Poller:
         except PageUnreadableError:
             self._received(await self._inbox.receive_unreadable(name, page), report)
             raise
-        digest = hashlib.sha256(body).hexdigest()
-        if digest == state.digest and found.count:
-            raise PaginationError(
-                f"page {state.at.number} of {walk.name} has the same content as page"
-                f" {state.at.number - 1}",
-                remedy="the server does not heed what says which page is wanted: check"
-                " `pagination` of the source",
-            )
-        following = self._following(state, page, headers, found, digest)
+        following = self._plan.following(walk, state, page.url, headers, body, found)
         if following is None:
-            cursors = await self._at_end(walk, window, self._highest(state, found))
+            cursors = await self._at_end(walk, window, self._plan.highest(state, found))
         else:
             cursors = [Cursor(walk.key, following.to_text())]
         if found.count == 0:
@@ -256,52 +170,11 @@ class Poller:
             self._received(await self._inbox.receive(name, page, cursors), report)
         return following
 
-    def _following(
-        self,
-        state: Unfinished,
-        page: Page,
-        headers: Sequence[tuple[str, str]],
-        found: PageRecords,
-        digest: str,
-    ) -> Unfinished | None:
-        source = self._source
-        answer = Answer(page.url, headers, found.document, found.count)
-        at = next_position(source.pagination, state.at, answer, source.trusted_hosts)
-        if at is None:
-            return None
-        at = without_secrets(at, source.secrets)
-        return Unfinished(state.rules, at, state.since, self._highest(state, found), digest)
-
-    def _highest(self, state: Unfinished, found: PageRecords) -> str | None:
-        rule = self._source.cursor
-        return None if rule is None else highest(rule, found.records, state.highest)
-
     async def _at_end(self, walk: Walk, window: Span | None, value: str | None) -> list[Cursor]:
-        """What is written down with the last page."""
-        cursors = []
-        if not isinstance(self._source.pagination, NoPagination):
-            cursors.append(Cursor(walk.key, ""))
-        if self._source.cursor is not None and value is not None:
-            cursors.append(Cursor(walk.series.cursor_key, value))
-        if window is not None:
-            done = with_done(await self._done(walk.series), window)
-            cursors.append(Cursor(walk.series.windows_key, spans_to_text(done)))
-        return cursors
+        kept = await self._inbox.kept(walk.series.windows_key)
+        return self._plan.at_end(walk, window, value, kept)
 
     def _received(self, receipts: Sequence[Receipt], report: PollReport) -> None:
-        for receipt in receipts:
-            if receipt.goes_on:
-                report.new += 1
-            else:
-                report.unchanged += 1
+        report.new += sum(receipt.goes_on for receipt in receipts)
+        report.unchanged += sum(not receipt.goes_on for receipt in receipts)
         self._on_received(receipts)
-
-    @property
-    def _max_pages(self) -> int:
-        rule = self._source.pagination
-        return 1 if isinstance(rule, NoPagination) else rule.max_pages
-
-    @property
-    def _end_status(self) -> tuple[int, ...]:
-        rule = self._source.pagination
-        return () if isinstance(rule, NoPagination) else rule.end_status

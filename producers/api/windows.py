@@ -55,6 +55,12 @@ def span_to_poll(rule: Window, now: datetime) -> Span | None:
     return Span(start, end) if start < end else None
 
 
+def span_ended(rule: Window, span: Span, now: datetime) -> Span | None:
+    """The part of a span whose windows have ended; None where none has."""
+    end = min(span.end, _floor(now - timedelta(seconds=rule.delay), timedelta(seconds=rule.size)))
+    return Span(span.start, end) if span.start < end else None
+
+
 def still_to_ask(span: Span, done: Iterable[Span], rule: Window) -> list[Span]:
     """The windows of a span that were not asked for yet, by time.
 

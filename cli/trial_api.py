@@ -1,0 +1,129 @@
+"""An API source tried: its first page is asked for and read as a delivery would be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from headrace.cli.output import count
+from headrace.cli.trial import Said
+from headrace.cli.trial_files import shown
+from headrace.config import Config
+from headrace.config_api import ApiSource
+from headrace.errors import DeliveryRejectedError, HeadraceError
+from headrace.producers.api.allowance import Cursors
+from headrace.producers.api.http_client import ApiClient
+from headrace.producers.api.page import Page
+from headrace.producers.api.page_reading import as_files, page_reading
+from headrace.producers.api.page_records import page_records
+from headrace.producers.api.plan import Plan
+from headrace.producers.api.request import address
+from headrace.producers.api.unfinished import Unfinished
+from headrace.producers.api.walk import Walk
+from headrace.producers.delivery import Cursor
+from headrace.producers.files.preview import preview
+from headrace.producers.ledger import Ledger, list_cursors
+
+_SHOWN_HEADERS: Final = ("content-type", "etag", "last-modified", "link")
+
+
+def try_api(config: Config, name: str, source: ApiSource) -> Iterator[Said]:
+    """Ask for the page that the next poll would begin with. It counts against the day's budget."""
+    yield from asyncio.run(_try(config, name, source))
+
+
+class _NoCursors:
+    """Where no budget is to be kept: what the client notes is forgotten."""
+
+    def __init__(self, kept: Mapping[str, str]) -> None:
+        self._kept = kept
+
+    def cursor(self, source: str, key: str) -> str | None:  # noqa: ARG002
+        """What the ledger has."""
+        return self._kept.get(key)
+
+    def set_cursors(self, source: str, cursors: Sequence[Cursor]) -> None:
+        """Forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The first page that the next poll would ask for, and its answer."""
+
+    plan: Plan
+    walk: Walk
+    state: Unfinished
+    page: Page
+
+
+async def _try(config: Config, name: str, source: ApiSource) -> list[Said]:
+    kept = list_cursors(config.paths.ledger, name)
+    said: list[Said] = []
+    with ExitStack() as stack:
+        cursors: Cursors = _NoCursors(kept)
+        if source.daily_budget is not None:
+            cursors = stack.enter_context(Ledger(config.paths.ledger))
+        async with ApiClient(name, source, paths=config.paths, cursors=cursors) as client:
+            try:
+                asked = await _ask(client, source, kept, said)
+                if asked is not None:
+                    said += _told(config, source, client, asked)
+            except DeliveryRejectedError as error:
+                said.append(Said(f"  would be rejected: {error}", is_problem=True))
+            except HeadraceError as error:
+                said.append(Said(f"  {error}", is_problem=True))
+    return said
+
+
+async def _ask(
+    client: ApiClient, source: ApiSource, kept: Mapping[str, str], said: list[Said]
+) -> _Asked | None:
+    plan, now = Plan(source, client.shown), datetime.now(UTC)
+    series = plan.series()
+    if len(series) > 1:
+        said.append(Said(f"{count(len(series), 'request')}, one for each value; the first:"))
+    windows = plan.windows(kept.get(series[0].windows_key), None, now)
+    if windows is not None:
+        said.append(Said(f"{count(len(windows), 'window')} of time still to be asked for"))
+        if not windows:
+            return None
+    walk = plan.walk(series[0], windows[0] if windows else None, now)
+    state = plan.begin(walk, kept.get(series[0].cursor_key))
+    request = plan.request(walk, state)
+    said.append(Said(client.shown(f"{request.method} {address(request)}")))
+    return _Asked(plan, walk, state, await client.fetch(request))
+
+
+def _told(config: Config, source: ApiSource, client: ApiClient, asked: _Asked) -> Iterator[Said]:
+    page, state = asked.page, asked.state
+    yield Said(f"  HTTP {page.status}, {len(page.body):,} bytes")
+    for key in _SHOWN_HEADERS:
+        value = page.header(key)
+        if value is not None:
+            yield Said(client.shown(f"  {key}: {value}"))
+    config.paths.scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=config.paths.scratch) as folder:
+        payload = Path(folder) / "payload"
+        payload.write_bytes(page.body)
+        stream = config.stream(source.stream)
+        page_reading(payload, asked.walk.name, source, stream)
+        seen = preview(
+            payload, asked.walk.name, as_files(source), stream, scratch=Path(folder) / "read"
+        )
+    yield from map(Said, shown(seen))
+    found = page_records(page.body, source.records, source.parallel)
+    if source.cursor is not None:
+        value = asked.plan.highest(state, found)
+        yield Said(f"  cursor: {source.cursor.field} is {value or 'not there'} at its highest")
+    following = asked.plan.following(asked.walk, state, page.url, page.headers, page.body, found)
+    if following is None:
+        yield Said("  there is no further page")
+    else:
+        request = asked.plan.request(asked.walk, following)
+        yield Said(client.shown(f"  the next page: {request.method} {address(request)}"))

@@ -1,0 +1,160 @@
+"""What a poll of a source asks for, and what follows from an answer: decided, nothing sent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+
+from headrace.config_api import ApiSource
+from headrace.config_pages import NoPagination
+from headrace.producers.api.incremental import asked_since, highest, written_time
+from headrace.producers.api.page import PageRequest, Pairs
+from headrace.producers.api.page_records import PageRecords
+from headrace.producers.api.pagination import (
+    Answer,
+    PaginationError,
+    first_position,
+    next_position,
+)
+from headrace.producers.api.request import page_request
+from headrace.producers.api.unfinished import Unfinished, rules_hash
+from headrace.producers.api.walk import (
+    Series,
+    Walk,
+    request_at,
+    series_of,
+    walk_of,
+    with_query,
+    without_secrets,
+)
+from headrace.producers.api.windows import (
+    Span,
+    span_ended,
+    span_to_poll,
+    spans_from_text,
+    spans_to_text,
+    still_to_ask,
+    with_done,
+)
+from headrace.producers.delivery import Cursor
+
+
+class Plan:
+    """The plan of one source. `shown` takes secrets out of a text.
+
+    What is said to be kept under a key is what the ledger has under it.
+    """
+
+    def __init__(self, source: ApiSource, shown: Callable[[str], str]) -> None:
+        self._source = source
+        self._shown = shown
+
+    def series(self) -> list[Series]:
+        """A request for each value of the source's variables. Raises `ConfigError`."""
+        return series_of(self._source, self._shown)
+
+    def windows(self, kept: str | None, span: Span | None, now: datetime) -> list[Span] | None:
+        """The windows of a series still to be asked for, of a span or of all; None: it has none.
+
+        `kept` is under its `windows_key`. Windows that have not ended are not asked for.
+        """
+        rule = self._source.window
+        if rule is None:
+            return None
+        span = span_to_poll(rule, now) if span is None else span_ended(rule, span, now)
+        return [] if span is None else still_to_ask(span, spans_from_text(kept), rule)
+
+    def walk(self, series: Series, window: Span | None, now: datetime) -> Walk:
+        """A series in a window, as it is asked for now."""
+        rule = self._source.window
+        written = None if window is None or rule is None else (window, window.written(rule))
+        moment = written_time(now.replace(microsecond=0), "iso")
+        return walk_of(self._source, series, self._shown, now=moment, window=written)
+
+    def begin(self, walk: Walk, kept: str | None) -> Unfinished:
+        """The first page. `kept` is under the series' `cursor_key`."""
+        rule = self._source.cursor
+        rules = rules_hash(
+            walk.name,
+            self._source.pagination.model_dump_json(exclude={"max_pages"}),
+            "" if rule is None else rule.model_dump_json(),
+        )
+        value = None if rule is None else kept
+        since = None if rule is None else asked_since(rule, value)
+        return Unfinished(rules, first_position(self._source.pagination), since, value)
+
+    def request(self, walk: Walk, state: Unfinished) -> PageRequest:
+        """What is asked for there. Raises `PaginationError` where that are too many pages."""
+        if state.at.number > self._max_pages:
+            raise PaginationError(
+                f"{walk.name} has more than {self._max_pages:,} pages; so many have been taken",
+                remedy="where they do end, raise `max_pages` in `pagination` of the source",
+            )
+        values = {**walk.series.variables, **walk.given}
+        if state.since is not None:
+            values["cursor"] = state.since
+        request = page_request(self._source, values)
+        rule = self._source.cursor
+        if rule is not None and rule.parameter is not None and state.since is not None:
+            request = with_query(request, rule.parameter, state.since)
+        return request_at(request, state.at, self._source.secrets)
+
+    def following(
+        self,
+        walk: Walk,
+        state: Unfinished,
+        url: str,
+        headers: Pairs,
+        body: bytes,
+        found: PageRecords,
+    ) -> Unfinished | None:
+        """Where to go on after a page that came from `url`; None after the last.
+
+        Raises `PaginationError` where it leads nowhere, or is the page before once more.
+        """
+        digest = hashlib.sha256(body).hexdigest()
+        if digest == state.digest and found.count:
+            raise PaginationError(
+                f"page {state.at.number} of {walk.name} has the same content as the page before",
+                remedy="the server does not heed what says which page is wanted: check"
+                " `pagination` of the source",
+            )
+        source = self._source
+        answer = Answer(url, headers, found.document, found.count)
+        at = next_position(source.pagination, state.at, answer, source.trusted_hosts)
+        if at is None:
+            return None
+        at = without_secrets(at, source.secrets)
+        return Unfinished(state.rules, at, state.since, self.highest(state, found), digest)
+
+    def highest(self, state: Unfinished, found: PageRecords) -> str | None:
+        """The cursor's value after a page. Raises `CursorValueError`."""
+        rule = self._source.cursor
+        return None if rule is None else highest(rule, found.records, state.highest)
+
+    def at_end(
+        self, walk: Walk, window: Span | None, value: str | None, windows_kept: str | None
+    ) -> list[Cursor]:
+        """What is written down with the last page. `windows_kept` is under `windows_key`."""
+        cursors = []
+        if not isinstance(self._source.pagination, NoPagination):
+            cursors.append(Cursor(walk.key, ""))
+        if self._source.cursor is not None and value is not None:
+            cursors.append(Cursor(walk.series.cursor_key, value))
+        if window is not None:
+            done = with_done(spans_from_text(windows_kept), window)
+            cursors.append(Cursor(walk.series.windows_key, spans_to_text(done)))
+        return cursors
+
+    def ends_with(self, state: Unfinished, status: int | None) -> bool:
+        """Whether a refusal says that there is no such page, and so no further one."""
+        rule = self._source.pagination
+        if isinstance(rule, NoPagination) or state.at.number == 1:
+            return False
+        return status in rule.end_status
+
+    @property
+    def _max_pages(self) -> int:
+        rule = self._source.pagination
+        return 1 if isinstance(rule, NoPagination) else rule.max_pages
