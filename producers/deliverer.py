@@ -12,8 +12,10 @@ from pathlib import Path
 import structlog
 
 from headrace.config import Config
+from headrace.config_files import FileSource
 from headrace.errors import BrokerError, DeliveryRejectedError, LedgerError
 from headrace.event import format_event_id
+from headrace.producers.bad_share import check_readable
 from headrace.producers.broker_link import BrokerLink
 from headrace.producers.deciding_reading import decide_reading
 from headrace.producers.delivery import (
@@ -111,10 +113,12 @@ class Deliverer:
         reading = await asyncio.to_thread(decide)
         partitions = await link.partition_count(self._config.topic(row.stream))
         frozen = FrozenReading(reading.to_json(), next(self._turn) % partitions, row.stream)
+        max_bad_share = source.max_bad_share if isinstance(source, FileSource) else None
+        if row.replaces is not None or max_bad_share is not None:
+            # Before a record of it can be on the topic.
+            await asyncio.to_thread(self._read_to_its_end, row, payload, reading, max_bad_share)
         if row.replaces is not None:
-            # Not before all of it is known to be readable, nor when a record of it can be on the
-            # topic.
-            await asyncio.to_thread(self._read_to_its_end, row, payload, reading)
+            # Not before all of it is known to be readable.
             await self._make_room(row)
 
         def make_durable() -> DeliveryRow:
@@ -139,10 +143,11 @@ class Deliverer:
     def _scratch(self, row: DeliveryRow) -> Path:
         return _scratch_of(self._config) / row.delivery_id
 
-    def _read_to_its_end(self, row: DeliveryRow, payload: Path, reading: Reading) -> None:
+    def _read_to_its_end(
+        self, row: DeliveryRow, payload: Path, reading: Reading, max_bad_share: float | None
+    ) -> None:
         try:
-            for _ in self._records(row, payload, reading, 0):
-                pass
+            check_readable(self._records(row, payload, reading, 0), row.name, max_bad_share)
         finally:
             shutil.rmtree(self._scratch(row), ignore_errors=True)
 
