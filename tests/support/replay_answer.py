@@ -80,6 +80,11 @@ def json_answer(body: bytes, status: int = 200, *headers: tuple[str, str]) -> An
     return Answer(status, (*_JSON, *headers), body)
 
 
+def nothing(status: int, _seen: Seen) -> Answer:
+    """A handler's answer without a body."""
+    return Answer(status)
+
+
 # --- What a server says when it does not want to.
 
 

@@ -34,8 +34,9 @@ class ReplayServer:
     """One server; `reset` makes it as new for the next test.
 
     `hosts`: which recorded hosts are served where, so that what leads to them leads there.
-    `clock`: seconds, of the client's own clock where that is not the real one. `expect_auth`: says
-    what is wrong with a request's credentials, None where nothing is.
+    `ignored`: query variables that no recording has. `clock`: seconds, of the client's own clock
+    where that is not the real one. `expect_auth`: says what is wrong with a request's credentials,
+    None where nothing is.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,7 @@ class ReplayServer:
         self.always: Fault | None = None
         self.handlers: dict[str, Handler] = {}
         self.hosts: dict[str, str] = {}
+        self.ignored: set[str] = set()
         self.clock: Callable[[], float] = time.monotonic
         self.expect_auth: Callable[[Seen], str | None] | None = None
         self.is_stranger = False
@@ -115,7 +117,8 @@ class ReplayServer:
             return json_answer(b'{"message":"%s"}' % problem.encode(), 401)
         if seen.path in self.handlers:
             return self.handlers[seen.path](seen)
-        recorded = self._recorded.get((seen.method, seen.path, tuple(sorted(seen.query))))
+        query = tuple(sorted(pair for pair in seen.query if pair[0] not in self.ignored))
+        recorded = self._recorded.get((seen.method, seen.path, query))
         if recorded is None:
             return json_answer(b'{"message":"Not Found"}', 404)
         return self._as_recorded(recorded, seen)
