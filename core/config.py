@@ -23,6 +23,7 @@ from pydantic_settings import (
 from headrace.config_api import ApiSource
 from headrace.config_files import FileSource
 from headrace.config_section import BY_KIND, Section, check_name
+from headrace.config_watched import check_move_targets
 from headrace.config_webhook import WebhookSource
 from headrace.event import topic_name
 from headrace.paths import ProjectPaths
@@ -216,6 +217,7 @@ class Settings(BaseSettings):
                         f" to the same stream, where each record would be twice"
                     )
                 seen[place] = name
+        check_move_targets({n: s for n, s in value.items() if isinstance(s, FileSource)})
         return value
 
     @classmethod

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from headrace.config_objects import check_objects
 from headrace.config_section import Section, check_name
+from headrace.config_watched import check_watched
 from headrace.units import Bytes, Seconds
 
 FileFormat = Literal["csv", "ndjson", "json", "parquet", "avro", "excel", "xml", "lines"]
@@ -109,7 +110,7 @@ class FileSource(Section):
     )
     ignore: Annotated[
         tuple[str, ...],
-        Field(description="names of files not to take, beside hidden and unfinished ones"),
+        Field(description="names of files and folders to pass over, beside hidden and unfinished"),
     ] = ()
     recursive: Annotated[bool, Field(description="look into the folders below as well")] = True
     settle: Annotated[
@@ -149,7 +150,11 @@ class FileSource(Section):
         ),
     ] = "content"
     follow: Annotated[
-        bool, Field(description="files grow: only the new complete lines are taken")
+        bool,
+        Field(
+            description="files grow: only the new complete lines are taken; `settle` is for how"
+            " long lines are gathered into one delivery, under `up`"
+        ),
     ] = False
     after_landing: Annotated[
         Literal["keep", "move", "delete"],
@@ -198,7 +203,6 @@ class FileSource(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> FileSource:
-        if (self.after_landing == "move") != (self.move_to is not None):
-            raise ValueError('`after_landing = "move"` and `move_to` go together')
+        check_watched(self)
         check_objects(self)
         return self

@@ -21,6 +21,18 @@ class Stage(Enum):
     """Without the marker that would say it is complete."""
 
 
+def waiting_for_markers(names: Collection[str]) -> list[tuple[str, str]]:
+    """What to say of files without markers: of a file, or of several in a folder, with why."""
+    by_folder: dict[str, list[str]] = {}
+    for name in names:
+        by_folder.setdefault(name.rpartition("/")[0], []).append(name)
+    why = "waiting for the marker that says it is complete"
+    return [
+        (files[0], why) if len(files) == 1 else (f"{folder or '.'}/", f"{len(files)} files: {why}")
+        for folder, files in sorted(by_folder.items())
+    ]
+
+
 class Completeness:
     """Tells it for the files of one look. `renamed`: names of files that were renamed into place.
 

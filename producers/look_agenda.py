@@ -35,11 +35,13 @@ class Due:
 class LookAgenda:
     """What one source's watch has to look at. Times are seconds of one clock, `now` among them.
 
-    Everything is looked at first, and then every `scan_every` seconds whatever was heard.
+    Everything is looked at first, and then every `scan_every` seconds whatever was heard. What is
+    heard is gathered for `gather_seconds` before it is looked at.
     """
 
-    def __init__(self, scan_every: float) -> None:
+    def __init__(self, scan_every: float, gather_seconds: float = DEBOUNCE_SECONDS) -> None:
         self._scan_every = scan_every
+        self._gather_seconds = gather_seconds
         self._scan_at = 0.0
         self._scan_asked = True
         self._no_scan_before = 0.0
@@ -76,18 +78,19 @@ class LookAgenda:
         """A file was made, written or closed: whoever wrote may write more."""
         self._complete.discard(name)
         if name not in self._at:
-            self._look_at(name, now + DEBOUNCE_SECONDS)
+            self._look_at(name, now + self._gather_seconds)
 
     def heard_complete(self, name: str, now: float) -> None:
         """A file was renamed into place."""
-        self._look_at(name, min(self._at.get(name, now + DEBOUNCE_SECONDS), now + DEBOUNCE_SECONDS))
+        at = now + self._gather_seconds
+        self._look_at(name, min(self._at.get(name, at), at))
         if name in self._at:
             self._complete.add(name)
 
     def heard_of_folder(self, now: float) -> None:
         """A folder was made or moved: what is in it may not have been heard of."""
         self._scan_asked = True
-        self._scan_by(now + DEBOUNCE_SECONDS)
+        self._scan_by(now + self._gather_seconds)
 
     def settles(self, name: str, at: float) -> None:
         """A file that was found will have settled then."""

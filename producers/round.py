@@ -19,6 +19,7 @@ from headrace.config_files import FileSource
 from headrace.producers.api.poll_report import PollReport
 from headrace.producers.api.polling import Polling
 from headrace.producers.api.windows import Span
+from headrace.producers.completeness import waiting_for_markers
 from headrace.producers.delivery import DeliveryRow, DeliveryState
 from headrace.producers.follower import Follower
 from headrace.producers.ledger import Ledger, Receipt
@@ -262,6 +263,9 @@ class Round(Follower):
             if file not in left:
                 self._leave(name, file, f"cannot be read: {reason}")
         self._rejections |= {row.delivery_id: row for row in found.rejected}
+        for place, reason in waiting_for_markers([stat.name for stat in found.unmarked]):
+            if (name, place) not in self._left:
+                self._leave(name, place, reason)
         if last:
             for stat in found.young:
                 self._leave(name, stat.name, "it keeps changing: not complete yet")

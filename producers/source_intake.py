@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from headrace.config_files import FileSource
 from headrace.object_place import is_object_place
 from headrace.producers.files.scan import FileStat
+from headrace.producers.follow_intake import FollowIntake
 from headrace.producers.intake import Intake, Look, Taken
 from headrace.producers.ledger import Ledger
 from headrace.producers.receiving import Receiving
@@ -48,10 +49,13 @@ class Intakes:
         self._spool = spool
         self._receiving = receiving
         self.of_folders = Intake(root, ledger, spool, receiving)
+        self._of_logs = FollowIntake(root, ledger, spool, receiving)
         self._of_objects: ObjectIntake | None = None
 
     def of(self, source: FileSource) -> SourceIntake:
         """What takes a source's files in."""
+        if source.follow:
+            return self._of_logs
         return self.of_objects if is_object_place(source.path) else self.of_folders
 
     @property

@@ -41,7 +41,9 @@ class SourceWatch:
         self._taking = taking
         self._scan_every = scan_every
         self._polling = False
-        self._agenda = LookAgenda(scan_every)
+        # Who appends does so line by line: a delivery has the lines of some time.
+        self._gather_seconds = max(DEBOUNCE_SECONDS, source.settle if source.follow else 0.0)
+        self._agenda = LookAgenda(scan_every, self._gather_seconds)
         self._news = asyncio.Event()
         self._events: FolderEvents | None = None
         self._heard_of: tuple[int, int] | None = None
@@ -71,7 +73,8 @@ class SourceWatch:
     def _poll(self, reason: str) -> None:
         log.info("source_is_polled", source=self._name, folder=str(self._folder), reason=reason)
         self._polling = True
-        self._agenda = LookAgenda(min(_POLL_SECONDS, self._scan_every))
+        every = max(min(_POLL_SECONDS, self._scan_every), self._gather_seconds)
+        self._agenda = LookAgenda(every, self._gather_seconds)
 
     async def _hear(self) -> None:
         """Hear of the folder that stands there now."""
@@ -93,6 +96,7 @@ class SourceWatch:
             self._folder,
             WantedNames.of(self._source),
             lambda change: _call_soon(loop, self._heard, change),
+            appends=self._source.follow,
         )
         try:
             await asyncio.to_thread(events.start)
@@ -159,7 +163,7 @@ class SourceWatch:
             self._absent = False
         missed = {stat.name for stat in found.young} | found.taken
         missed = {name for name in missed - due.names if not self._agenda.holds(name)}
-        if self._events is not None and due.unasked and missed:
+        if self._events is not None and due.unasked and missed and not self._source.follow:
             # Whoever should have told us may be dead: inotify's limits, an error in its thread.
             log.warning("events_missed", source=self._name, files=len(missed))
             self._heard_of = None

@@ -35,6 +35,7 @@ class Found:
 
     `young`: not settled yet, or changed while they were copied. `unreadable`: names of files and
     folders, each with why. `rejected`: still lying there as they were when they were rejected.
+    `unmarked`: without the marker that would say they are complete.
     `scan_seconds`: what looking cost, without the taking.
     """
 
@@ -43,6 +44,7 @@ class Found:
     unreadable: tuple[tuple[str, str], ...]
     rejected: tuple[DeliveryRow, ...]
     scan_seconds: float
+    unmarked: tuple[FileStat, ...] = ()
 
 
 class Taking:
@@ -117,6 +119,7 @@ class Taking:
         young: list[FileStat] = []
         unreadable: list[tuple[str, str]] = []
         rejected: list[DeliveryRow] = []
+        unmarked: list[FileStat] = []
         taken_names: set[str] = set()
         looks = intake.looks(name, source, time.time_ns(), only, complete)
         while True:
@@ -130,6 +133,7 @@ class Taking:
             young += look.young
             unreadable += look.unreadable
             rejected += look.rejected
+            unmarked += look.unmarked
             ready = [stat for stat in look.ready if stat.name not in passing_over]
             for first in range(0, len(ready), CHUNK_FILES):
                 chunk = ready[first : first + CHUNK_FILES]
@@ -146,10 +150,16 @@ class Taking:
         if everything:
             SCAN_SECONDS.labels(name).observe(scan_seconds)
             LAST_SCAN.labels(name).set_to_current_time()
-        still_waiting = {stat.name for stat in young} | {file for file, _ in unreadable}
+        still_waiting = {stat.name for stat in (*young, *unmarked)}
+        still_waiting |= {file for file, _ in unreadable}
         kept = NOTHING if only is None else self._waiting[name].difference(only)
         self._waiting[name] = still_waiting | kept
         WAITING_FILES.labels(name).set(len(self._waiting[name]))
         return Found(
-            frozenset(taken_names), tuple(young), tuple(unreadable), tuple(rejected), scan_seconds
+            frozenset(taken_names),
+            tuple(young),
+            tuple(unreadable),
+            tuple(rejected),
+            scan_seconds,
+            tuple(unmarked),
         )
