@@ -14,6 +14,8 @@ from headrace.producers.files.preview import preview
 from headrace.producers.files.scan import WantedNames, scan
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from headrace.producers.files.preview import Preview
 
 _SHOWN_CHARACTERS: Final = 300
@@ -29,20 +31,21 @@ def try_files(config: Config, source: FileSource, most: int) -> Iterator[Said]:
     config.paths.scratch.mkdir(parents=True, exist_ok=True)
     for stat in found[:most]:
         yield Said(f"\n{stat.name} ({stat.size:,} bytes)")
-        try:
-            seen = preview(
-                stat.path,
-                stat.name,
-                source,
-                config.stream(source.stream),
-                scratch=config.paths.scratch,
-            )
-        except DeliveryRejectedError as error:
-            yield Said(f"  would be rejected: {error}", is_problem=True)
-            continue
-        yield from map(Said, shown(seen))
+        yield from try_file(config, source, stat.path, stat.name)
     if len(found) > most:
         yield Said(f"\n{count(len(found) - most, 'more file')}; --files N reads more")
+
+
+def try_file(config: Config, source: FileSource, path: Path, name: str) -> Iterator[Said]:
+    """Read one file as a delivery of this name would be; the scratch folder has to be there."""
+    try:
+        seen = preview(
+            path, name, source, config.stream(source.stream), scratch=config.paths.scratch
+        )
+    except DeliveryRejectedError as error:
+        yield Said(f"  would be rejected: {error}", is_problem=True)
+        return
+    yield from map(Said, shown(seen))
 
 
 def shown(seen: Preview) -> Iterator[str]:
@@ -70,10 +73,22 @@ def shown(seen: Preview) -> Iterator[str]:
 
 def _describe(seen: Preview) -> str:
     reading = seen.reading
-    if reading.format != "csv":
-        return f"{reading.format}, {reading.encoding}"
-    header = "with a header" if reading.header else "without a header"
-    return (
-        f"csv, {reading.encoding}, delimiter {reading.delimiter!r}, {header},"
-        f" {len(reading.columns)} columns"
-    )
+    match reading.format:
+        case "csv":
+            header = "with a header" if reading.header else "without a header"
+            return (
+                f"csv, {reading.encoding}, delimiter {reading.delimiter!r}, {header},"
+                f" {len(reading.columns)} columns"
+            )
+        case "parquet" | "avro":
+            return reading.format
+        case "excel":
+            sheet = "its first sheet" if reading.sheet is None else f"sheet {reading.sheet!r}"
+            row = "" if reading.header_row is None else f", names in row {reading.header_row}"
+            return f"excel, {sheet}{row}"
+        case "lines":
+            return f"lines, {reading.encoding}, by the pattern {reading.pattern}"
+        case _:
+            at = f", records at {reading.records_path}" if reading.records_path else ""
+            parallel = f", parallel arrays at {reading.parallel}" if reading.parallel else ""
+            return f"{reading.format}, {reading.encoding}{at}{parallel}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
@@ -29,13 +29,20 @@ SAMPLE_RECORDS: Final = 200_000
 _SAMPLE_BYTES: Final = 64_000_000
 _SAMPLE_FILES: Final = 200
 _MOST_COLUMNS: Final = 1_000
+# Formats that know nothing but text.
+_WRITTEN: Final = frozenset({"csv", "lines", "xml"})
 
 
 @dataclass(slots=True)
 class _Sample:
+    """`typed`: some of its values have JSON types of their own, or names within them. `written`:
+    some are text for all of them, as in CSV, whatever they are.
+    """
+
     records: list[bytes]
     fields: dict[str, None]
     typed: bool
+    written: bool
     files: int
     unreadable: int
     notes: list[str]
@@ -64,9 +71,7 @@ def infer_contract(
         )
     with connect() as connection:
         load_sample(connection, sample.records)
-        profiles = [
-            profile_column(connection, field, typed=sample.typed) for field in sample.fields
-        ]
+        profiles = [_profile(connection, field, sample) for field in sample.fields]
         choices = [(profile, choose_type(profile)) for profile in profiles]
         time = choose_event_time(choices)
         if time is None:
@@ -91,10 +96,16 @@ def infer_contract(
     )
 
 
+def _profile(connection: duckdb.DuckDBPyConnection, field: str, sample: _Sample) -> ColumnProfile:
+    profile = profile_column(connection, field, typed=sample.typed)
+    # That a value is text says something only where numbers would have been written as such.
+    return replace(profile, kinds=profile.kinds - {"VARCHAR"}) if sample.written else profile
+
+
 def _read_sample(
     files: Sequence[tuple[FileStat, FileSource]], scratch: Path, sample_records: int
 ) -> _Sample:
-    sample = _Sample([], {}, typed=False, files=0, unreadable=0, notes=[])
+    sample = _Sample([], {}, typed=False, written=False, files=0, unreadable=0, notes=[])
     chosen = _spread(files, _SAMPLE_FILES)
     size = 0
     for place, (stat, source) in enumerate(chosen):
@@ -147,10 +158,11 @@ def _read_file(
     except DeliveryRejectedError as error:
         sample.notes.append(error.message)
         return 0
+    sample.written = sample.written or reading.format in _WRITTEN
     if reading.format == "csv":
         sample.fields.update(dict.fromkeys(reading.columns))
     else:
-        sample.typed = True
+        sample.typed = sample.typed or reading.format != "lines"
         for record in records:
             sample.fields.update(dict.fromkeys(_keys(record)))
     sample.files += 1

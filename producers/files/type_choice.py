@@ -44,8 +44,9 @@ def choose_type(profile: ColumnProfile) -> TypeChoice:
     if not profile.values:
         return TypeChoice("varchar", comment="never filled in the sample")
     choice = _temporal(profile)
-    if choice is None and "VARCHAR" not in profile.kinds:
-        # Text in JSON is text, digits or not: its writer knew how to write a number.
+    if choice is None and profile.kinds != {"VARCHAR"}:
+        # Text in JSON is text, digits or not: its writer knew how to write a number. (Decimals of
+        # Parquet and Avro are numbers where a double holds them, and text where none does.)
         choice = _number(profile)
     if choice is None:
         return TypeChoice("varchar", comment=_why_text(profile))
