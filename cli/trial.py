@@ -10,6 +10,7 @@ from headrace.config_api import ApiSource
 from headrace.config_files import FileSource
 from headrace.config_webhook import WebhookSource
 from headrace.errors import UsageError
+from headrace.object_place import is_object_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ def try_source(config: Config, name: str, *, most_files: int) -> Iterator[Said]:
             raise UsageError(
                 f"there is no source {name!r}", remedy=f"sources of this project: {names}"
             )
+        case FileSource() if is_object_place(source.path):
+            from headrace.cli.trial_objects import try_objects
+
+            yield from try_objects(config, name, source, most_files)
         case FileSource():
             from headrace.cli.trial_files import try_files
 

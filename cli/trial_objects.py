@@ -1,0 +1,81 @@
+"""A watched prefix of an object store tried: its first objects, read as deliveries would be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+from headrace.cli.output import count
+from headrace.cli.trial import Said
+from headrace.cli.trial_files import try_file
+from headrace.config import Config
+from headrace.config_files import FileSource
+from headrace.producers.files.object_errors import (
+    ObjectChangedError,
+    ObjectStoreError,
+    ObjectUnreadableError,
+)
+from headrace.producers.files.object_listing import wanted_objects
+from headrace.producers.files.scan import WantedNames
+from headrace.producers.object_intake import open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from headrace.producers.files.object_listing import ObjectStat
+    from headrace.producers.files.object_store import ObjectStore
+
+# A listing is not gone through to its end for a trial.
+_PAGES: Final = 10
+
+
+def try_objects(config: Config, name: str, source: FileSource, most: int) -> Iterator[Said]:
+    """List the prefix and read its first objects; raises `ConfigError`."""
+    store = open_store(name, source)
+    try:
+        first, found, listed, more = _look(store, source, most)
+    except ObjectStoreError as error:
+        yield Said(f"{source.path}: {error}", is_problem=True)
+        return
+    at_least = "at least " if more else ""
+    yield Said(
+        f"{source.path}: {at_least}{count(found, 'object')} of {listed:,} match"
+        f" {', '.join(source.patterns)}"
+    )
+    config.paths.scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=config.paths.scratch) as folder:
+        for stat in first:
+            yield Said(f"\n{stat.name} ({stat.size:,} bytes)")
+            path = config.paths.scratch / folder / "object"
+            try:
+                _download(store, stat, path)
+            except (ObjectStoreError, ObjectChangedError, ObjectUnreadableError) as error:
+                yield Said(f"  cannot be read: {error}", is_problem=True)
+                continue
+            yield from try_file(config, source, path, stat.name)
+    if found > most:
+        yield Said(f"\n{at_least}{count(found - most, 'more object')}; --files N reads more")
+
+
+def _look(
+    store: ObjectStore, source: FileSource, most: int
+) -> tuple[list[ObjectStat], int, int, bool]:
+    """The first objects, how many there are, out of how many; whether there are more pages."""
+    wanted = WantedNames.of(source)
+    first: list[ObjectStat] = []
+    found = listed = 0
+    pages = store.pages(recursive=source.recursive)
+    for page in islice(pages, _PAGES):
+        stats, _ = wanted_objects(store.place, page, wanted)
+        first += stats[: most - len(first)]
+        found += len(stats)
+        listed += len(page)
+    return first, found, listed, next(pages, None) is not None
+
+
+def _download(store: ObjectStore, stat: ObjectStat, path: Path) -> None:
+    with path.open("wb") as file:
+        for chunk in store.chunks(stat.stored):
+            file.write(chunk)
