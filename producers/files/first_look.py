@@ -92,7 +92,7 @@ def look_at(path: Path, name: str, source: FileSource, notes: list[str]) -> Look
     text = decode_sample(raw, encoding, whole=whole)
     if not _holds(text):
         raise DeliveryRejectedError(
-            f"{name}: found text that is not {encoding}, expected that",
+            f"{name}: its first line, or most of those that are not ASCII, is not valid {encoding}",
             remedy='declare what the source writes by its `encoding`, such as "cp1252"',
         )
     return Look(name, raw, text, encoding, whole, compression)
