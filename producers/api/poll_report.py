@@ -13,6 +13,8 @@ from headrace.errors import (
     ApiUnavailableError,
     HeadraceError,
 )
+from headrace.producers.api.incremental import CursorValueError
+from headrace.producers.api.page_records import PageUnreadableError
 
 FailureReason = Literal["refused", "unavailable", "budget", "content", "pagination"]
 
@@ -61,10 +63,11 @@ def failure_of(source: str, error: HeadraceError, again: str) -> PollFailure:
             reason = "unavailable"
         case ApiRefusedError():
             reason = "refused"
-        case ApiContentError():
+        case ApiContentError() | PageUnreadableError() | CursorValueError():
             reason = "content"
         case _:
             pass
     if isinstance(error, ApiLaterError) and error.until is not None:
         again = f"asked again from {error.until:%Y-%m-%d %H:%M:%S} UTC on, {again}"
-    return PollFailure(source, reason, str(error).replace("\n  -> ", "; "), again)
+    text = str(error).removeprefix(f"sources.{source}: ").replace("\n  -> ", "; ")
+    return PollFailure(source, reason, text, again)
