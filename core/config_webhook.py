@@ -14,7 +14,7 @@ from headrace.config_section import Section, check_name
 from headrace.units import Bytes, Seconds
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}\Z")
-_CONTENT_TYPE: Final = re.compile(r"(\*|[a-z0-9.+_-]+)/(\*|[a-z0-9.+_-]+)\Z")
+_CONTENT_TYPE: Final = re.compile(r"(\*|[a-z0-9.+_-]+)/[a-z0-9.+_*-]+\Z")
 _STANDARD_PREFIX: Final = "whsec_"
 # Of a key for HMAC: less could be guessed.
 _LEAST_SECRET_CHARACTERS: Final = 8

@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from headrace.errors import HeadraceError, UsageError
+from headrace.http_patience import CONNECTIONS, PatientProtocol
 from headrace.metrics import tell_build
 
 log = structlog.get_logger("http")
@@ -74,6 +75,8 @@ class RoleHttp:
             uvicorn.Config(
                 self._answer,
                 interface="asgi3",
+                http=PatientProtocol,
+                limit_concurrency=CONNECTIONS,
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -182,3 +182,45 @@ def test_a_request_that_does_not_end_does_not_keep_it() -> None:
     finally:
         go_on.set()
         caller.join()
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /hooks/x HTTP/1.1\r\nX-Slow: ", b"\r\n"])
+def test_who_does_not_come_to_the_end_of_his_headers_is_hung_up_on(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.http_patience.HEADER_SECONDS", 0.2)
+    with serving() as client:
+        port = client.base_url.port
+        assert port is not None
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as slow:
+            slow.sendall(sent)
+            assert hung_up(slow)
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as slow:
+            # After a request that was answered as well.
+            slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert slow.recv(1_000).startswith(b"HTTP/1.1 200")
+            slow.sendall(b"GET /healthz HTTP/1.1\r\n")
+            assert hung_up(slow)
+
+
+def test_headers_without_end_are_not_gathered() -> None:
+    with serving() as client:
+        port = client.base_url.port
+        assert port is not None
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as endless:
+            endless.sendall(b"GET /healthz HTTP/1.1\r\n")
+            refused = False
+            for number in range(100_000):
+                try:
+                    endless.sendall(b"X-%d: %s\r\n" % (number, b"x" * 1_000))
+                except OSError:
+                    refused = True
+                    break
+            assert refused
+
+
+def hung_up(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1_000) == b""
+    except ConnectionResetError:
+        return True
