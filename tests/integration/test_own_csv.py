@@ -28,6 +28,14 @@ class DataSet:
     sums: dict[str, str]  # SQL expression -> its value
 
 
+# BOM, CRLF, semicolons, accents, columns of the same name, two offsets from UTC.
+FRENCH = DataSet(
+    "French stations",
+    ("weather/meteofrance_synop_omm_07690.csv.gz",),
+    6_231,
+    {"count(DISTINCT event_time)": "6231", "count(*) FILTER (event_time IS NULL)": "0"},
+)
+
 DATA_SETS = (
     DataSet(
         "weather of Seattle",
@@ -51,13 +59,6 @@ DATA_SETS = (
             "count(*) FILTER (wind_gust IS NULL)": "20778",
             "count(DISTINCT event_time)": "8714",
         },
-    ),
-    DataSet(
-        # BOM, CRLF, semicolons, accents, columns of the same name, two offsets from UTC.
-        "French stations",
-        ("weather/meteofrance_synop_omm_07690.csv.gz",),
-        6_231,
-        {"count(DISTINCT event_time)": "6231", "count(*) FILTER (event_time IS NULL)": "0"},
     ),
     DataSet(
         "CRLF and semicolons",
@@ -102,26 +103,56 @@ def drop(source: Path, inbox: Path) -> None:
         shutil.copyfile(source, inbox / source.name)
 
 
-@pytest.mark.parametrize("data_set", DATA_SETS, ids=lambda data_set: data_set.name)
-def test_own_files_are_queried_after_four_commands(
-    data_set: DataSet, shared_data: Path, tmp_path: Path
-) -> None:
+def assert_all_is_there(project: CliProject, stream: str, data_set: DataSet) -> None:
+    reasons = project.query(f"SELECT reason, count(*) AS n FROM quarantine.{stream} GROUP BY ALL")
+    assert reasons == []
+    assert project.value(f"SELECT count(*) FROM bronze.{stream}") == data_set.rows
+    assert project.value(f"SELECT count(*) FROM silver.{stream}") == data_set.rows
+    for expression, value in data_set.sums.items():
+        found = project.value(f"SELECT ({expression})::varchar FROM silver.{stream}")
+        assert abs(Decimal(found) - Decimal(value)) < Decimal("0.001"), expression
+
+
+def test_own_files_are_queried_after_four_commands(shared_data: Path, tmp_path: Path) -> None:
     root = tmp_path / "mine"
     subprocess.run(
         command("init", str(root)), check=True, capture_output=True, env=environment(), timeout=60
     )
-    for name in data_set.files:
+    for name in FRENCH.files:
         drop(shared_data / name, root / "inbox")
     project = CliProject(root)
 
     project.call("contract", "infer", "events")
     project.call("run")
 
-    reasons = project.query("SELECT reason, count(*) AS n FROM quarantine.events GROUP BY ALL")
-    assert reasons == []
-    assert project.value("SELECT count(*) FROM bronze.events") == data_set.rows
-    assert project.value("SELECT count(*) FROM silver.events") == data_set.rows
-    for expression, value in data_set.sums.items():
-        found = project.value(f"SELECT ({expression})::varchar FROM silver.events")
-        assert abs(Decimal(found) - Decimal(value)) < Decimal("0.001"), expression
+    assert_all_is_there(project, "events", FRENCH)
     project.call("verify")
+
+
+@pytest.fixture(scope="module")
+def all_of_them(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> CliProject:
+    """A project with a source, a stream and an inferred contract for each data set, after `run`."""
+    root = tmp_path_factory.mktemp("all") / "mine"
+    sources = ""
+    for number, data_set in enumerate(DATA_SETS):
+        (root / f"inbox{number}").mkdir(parents=True)
+        sources += (
+            f'[sources.s{number}]\nkind = "files"\npath = "inbox{number}"\nstream = "s{number}"\n'
+        )
+        for name in data_set.files:
+            drop(shared_data / name, root / f"inbox{number}")
+    (root / "headrace.toml").write_text(f'[project]\nname = "mine"\n{sources}')
+    project = CliProject(root)
+    for number in range(len(DATA_SETS)):
+        project.call("contract", "infer", f"s{number}")
+    project.call("run")
+    return project
+
+
+@pytest.mark.parametrize("number", range(len(DATA_SETS)), ids=lambda n: DATA_SETS[n].name)
+def test_own_files_of_every_manner(all_of_them: CliProject, number: int) -> None:
+    assert_all_is_there(all_of_them, f"s{number}", DATA_SETS[number])
+
+
+def test_what_came_of_them_is_verified(all_of_them: CliProject) -> None:
+    all_of_them.call("verify")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from headrace.cli.project import Project
+from headrace.cli.result_format import WRITERS
+from headrace.lakehouse.query import run_query
 
 TIMEOUT_SECONDS = 280
 
@@ -26,6 +33,14 @@ def environment(**overrides: str) -> dict[str, str]:
     if clean.pop("PYTHONDONTWRITEBYTECODE", None):
         clean["PYTHONPYCACHEPREFIX"] = str(Path(sys.prefix) / ".bytecode")
     return {**clean, **overrides}
+
+
+@contextmanager
+def _settings(env: Mapping[str, str]) -> Iterator[None]:
+    """The settings of a project that `env` has, in this process's environment for a moment."""
+    settings = {k: v for k, v in env.items() if k.startswith("HEADRACE_")}
+    with patch.dict(os.environ, settings):
+        yield
 
 
 class CliProject:
@@ -69,8 +84,15 @@ class CliProject:
         return json.loads(self.call(*arguments, "--json", expect=expect).stdout)
 
     def query(self, sql: str) -> list[dict[str, Any]]:
-        """Rows of a query."""
-        rows: list[dict[str, Any]] = json.loads(self.call("query", sql, "--format", "json").stdout)
+        """Rows of a query, as `headrace query --format json` writes them, without its process."""
+        with _settings(self.env):
+            project = Project(self.root)
+            out = io.BytesIO()
+            with run_query(
+                project.reading_catalog, sql, scratch=project.config.paths.scratch
+            ) as result:
+                WRITERS["json"](result, out)
+        rows: list[dict[str, Any]] = json.loads(out.getvalue())
         return rows
 
     def value(self, sql: str) -> Any:
