@@ -145,11 +145,21 @@ class ObjectStore:
         return copied
 
     def delete(self, stored: StoredObject) -> None:
-        """Delete an object that is still as it was."""
+        """Delete an object that is still as it was.
+
+        Not every store deletes on condition: so it is looked at just before as well.
+        """
+        now = self.find(stored.key)
+        if now is None or now.etag != stored.etag:
+            raise ObjectChangedError("it was replaced or deleted since it was listed")
+        this = {"Bucket": self.place.bucket, "Key": stored.key, **self._payer}
         try:
-            self._client.delete_object(
-                Bucket=self.place.bucket, Key=stored.key, IfMatch=stored.etag, **self._payer
-            )
+            try:
+                self._client.delete_object(**this, IfMatch=stored.etag)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") != "NotImplemented":
+                    raise
+                self._client.delete_object(**this)
         except (ClientError, BotoCoreError, OSError) as error:
             raise self._meant(error, f"s3:DeleteObject on {stored.key}") from error
 

@@ -13,6 +13,7 @@ import pytest
 from faults.proxy import FaultyProxy
 from headrace.config_files import FileSource
 from headrace.errors import ConfigError
+from headrace.object_place import is_object_place
 from headrace.producers.delivery import DeliveryRow, DeliveryState
 from headrace.producers.files.object_errors import ObjectUnreadableError
 from headrace.producers.files.object_store import ObjectStore, StoredObject
@@ -32,20 +33,21 @@ from support.object_bucket import Bucket
 class Shop:
     """A project's ledger and spool with a source over a bucket, or over a folder."""
 
-    def __init__(self, root: Path, path: str = "inbox", **keys: object) -> None:
+    def __init__(self, root: Path, **keys: object) -> None:
         self.root = root
         self.spool = Spool(root / "spool")
         self.ledger = Ledger(root / "ledger.db")
         reconcile(self.ledger, self.spool)
         self.source = FileSource.model_validate(
-            {"kind": "files", "stream": "sales", "settle": 0, "path": path, **keys}
+            {"kind": "files", "stream": "sales", "settle": 0, "path": "inbox", **keys}
         )
         receiving = Receiving(self.ledger, self.spool, lambda: BEGAN)
         self.folders = Intake(root, self.ledger, self.spool, receiving)
         self.objects = ObjectIntake(self.ledger, self.spool, receiving, self.open_store)
         self.meddle: Callable[[StoredObject], None] = lambda _: None
         self.listed: list[str] = []
-        self.intake: SourceIntake = self.objects if "://" in path else self.folders
+        over_objects = is_object_place(self.source.path)
+        self.intake: SourceIntake = self.objects if over_objects else self.folders
 
     def open_store(self, name: str, source: FileSource) -> ObjectStore:
         return _Meddling(self, open_store(name, source))
@@ -106,8 +108,8 @@ def bucket(s3_server: S3Server, s3_bucket: str) -> Bucket:
 
 
 def shop(root: Path, bucket: Bucket, **keys: object) -> Shop:
-    options = keys.pop("options", bucket.options())
-    return Shop(root, f"s3://{bucket.name}/in", options=options, **keys)
+    keys = {"options": bucket.options(), **keys}
+    return Shop(root, **{"path": f"s3://{bucket.name}/in", **keys})
 
 
 def archive(**members: bytes) -> bytes:
@@ -204,7 +206,12 @@ def test_killed_anywhere_each_object_is_taken_once(
     else:
         target = one.spool if where == "place" else one.ledger
         act = getattr(target, where)
-        monkeypatch.setattr(target, where, lambda *a, **k: (kill(), act(*a, **k)))
+
+        def act_unless_killed(*given: object, **named: object) -> object:
+            kill()
+            return act(*given, **named)
+
+        monkeypatch.setattr(target, where, act_unless_killed)
     if where == "cursor" and listing == "whole":
         one.pass_over()
     else:
