@@ -6,17 +6,23 @@ import bz2
 import gzip
 import json
 import lzma
+import os
+import shutil
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import lz4.frame
 import pytest
 from backports import zstd
 
+from headrace.config_file import load_config
 from headrace.producers.ledger import list_deliveries
 from headrace.producers.service import produce_once
+from support.doc_configs import project_of
 from support.produce_project import CONFIG, ProduceProject, read_topic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from headrace.infra.broker.server import BrokerServer
@@ -31,6 +37,12 @@ def project(tmp_path: Path) -> ProduceProject:
 
 def configured(line: str) -> str:
     return CONFIG.replace("settle = 0", f'settle = 0\npatterns = ["*"]\n{line}')
+
+
+def copy_old(path: Path, folder: Path) -> None:
+    """A copy that has long been unchanged, so that nobody waits for it to settle."""
+    copy = shutil.copy(path, folder)
+    os.utime(copy, (0, 0))
 
 
 async def produce(project: ProduceProject, broker: BrokerServer) -> ProduceSummary:
@@ -104,3 +116,78 @@ async def test_compressed_files_go_in_and_cut_ones_are_refused_whole(
         assert json.loads(row.frozen.reading)["compression"]
         folder = project.root / ".headrace" / "spool" / row.source / row.delivery_id
         assert (folder / "payload").read_bytes() == whole[name]
+
+
+async def test_the_configs_that_the_pages_show(
+    shared_data: Path, tmp_path: Path, embedded_broker: BrokerServer
+) -> None:
+    root = project_of("sources/csv.md", tmp_path / "weather")
+    for name in ("synop", "stations"):
+        (root / "inbox" / name).mkdir(parents=True)
+    packed = shared_data / "weather" / "meteofrance_synop_omm_07690.csv.gz"
+    copy_old(packed, root / "inbox" / "synop")
+    lines = ["Stations", "--------", "7|'Třebíč'|01.02.1990|420", "8|'Plz\\'eň|x'|02.02.1990|"]
+    stations = root / "inbox" / "stations" / "stations.txt"
+    stations.write_bytes("\r\n".join([*lines, "9|short"]).encode("cp1250"))
+    os.utime(stations, (0, 0))
+    summary = await produce_once(
+        load_config(root), bootstrap_servers=embedded_broker.bootstrap_servers, source="synop"
+    )
+    assert (summary.published, summary.records) == (1, 6_231)
+    records = await read_topic(embedded_broker.bootstrap_servers, "weather.synop")
+    rows = [json.loads(record.value or b"") for record in records]
+    warmth = sum(Decimal(row["Température (°C)"]) for row in rows)  # of digits such as 7.800000011
+    assert round(warmth, 6) == Decimal("112115.4")
+    assert sum(int(row["Humidité"]) for row in rows) == 425_389
+    assert len({record.headers["ce_time"] for record in records}) == 6_231
+    assert {len(row) for row in rows} == {82}
+    assert "Temps présent_2" in rows[0]
+
+    # One of three rows is too short, which is more than 1 %.
+    config = root / "headrace.toml"
+    for share, states in (("0.01", (0, 1)), ("0.5", (1, 0))):
+        config.write_text(
+            config.read_text().replace("max_bad_share = 0.01", f"max_bad_share = {share}")
+        )
+        summary = await produce_once(
+            load_config(root),
+            bootstrap_servers=embedded_broker.bootstrap_servers,
+            source="stations",
+        )
+        assert (summary.published, summary.rejected) == states
+    records = await read_topic(embedded_broker.bootstrap_servers, "weather.stations")
+    assert [json.loads(record.value or b"") for record in records[:2]] == [
+        {"id": "7", "name": "Třebíč", "since": "01.02.1990", "height": "420"},
+        {"id": "8", "name": "Plz'eň|x", "since": "02.02.1990", "height": None},
+    ]
+    assert records[2].value == b"9|short"
+    assert b"stations.txt, line 5" in records[2].headers["ce_readerror"]
+
+
+async def test_the_config_of_the_page_on_compressed_files(
+    shared_data: Path, tmp_path: Path, embedded_broker: BrokerServer
+) -> None:
+    root = project_of("sources/compressed-files.md", tmp_path / "flights")
+    (root / "inbox").mkdir()
+    (root / "streams").mkdir()
+    folder = shared_data / "streams" / "bts_flight_summary"
+    years = {2010: 422_269, 2011: 428_426, 2012: 422_180, 2013: 417_869, 2014: 436_855}
+    ways: dict[str, Callable[[bytes], bytes]] = {
+        "gz": gzip.compress,
+        "zst": zstd.compress,
+        "bz2": bz2.compress,
+        "xz": lzma.compress,
+        "lz4": lz4.frame.compress,
+    }
+    for year, (suffix, compress) in zip(years, ways.items(), strict=True):
+        (path,) = folder.rglob(f"*{year}*.csv")
+        out = root / "inbox" / f"{year}.csv.{suffix}"
+        out.write_bytes(compress(path.read_bytes()))
+        os.utime(out, (0, 0))
+    summary = await produce_once(
+        load_config(root), bootstrap_servers=embedded_broker.bootstrap_servers
+    )
+    assert (summary.published, summary.records) == (5, 255 + 255 + 245 + 250 + 241)
+    records = await read_topic(embedded_broker.bootstrap_servers, "flights.summary")
+    counts = [int(json.loads(record.value or b"")["count"]) for record in records]
+    assert sum(counts) == sum(years.values())
