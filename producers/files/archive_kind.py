@@ -57,10 +57,11 @@ def find_archive(path: Path, name: str) -> ArchiveKind | None:
         with open_decompressed(path, compression, name=name) as file:
             head = file.read(BLOCK_BYTES)
     except DeliveryRejectedError:
-        return None  # as a compressed file its damage is told best
-    if is_tar(head) or _is_empty_tar(head, name):
-        return ArchiveKind("tar", compression)
-    return None
+        # Damaged at its beginning: its name says what it would be.
+        is_archive = name.lower().endswith(ARCHIVE_SUFFIXES)
+    else:
+        is_archive = is_tar(head) or _is_empty_tar(head, name)
+    return ArchiveKind("tar", compression) if is_archive else None
 
 
 def _is_document(path: Path, name: str) -> bool:
