@@ -43,7 +43,7 @@ class QuietProgress(NoProgress):
 
 
 class BarProgress:
-    """Rich's bars: deliveries published, records landed, then the tables."""
+    """Rich's bars: requests of sources that are polled, deliveries published, records landed, then the tables."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -59,6 +59,7 @@ class BarProgress:
             console=Console(stderr=True),
             transient=True,
         )
+        self._ask = self._bars.add_task("ask", total=None, unit="requests", visible=False)
         self._publish = self._bars.add_task("publish", total=None, unit="deliveries")
         self._land = self._bars.add_task("land", total=None, unit="records")
         self._refresh = self._bars.add_task("refresh", total=None, unit="tables", visible=False)
@@ -78,6 +79,13 @@ class BarProgress:
             total=figures.get("deliveries_total"),
             completed=figures.get("deliveries_done", 0),
         )
+        if figures.get("requests_total", 0) > 1:
+            self._bars.update(
+                self._ask,
+                visible=True,
+                total=figures["requests_total"],
+                completed=figures.get("requests_done", 0),
+            )
         if "records_total" in figures:
             self._bars.update(self._land, total=figures["records_total"])
 

@@ -172,6 +172,12 @@ API_POLL_FAILURES: Final = _counter(
     " where they should be) or pagination.",
     ["source", "reason"],
 )
+API_REQUESTS: Final = _counter(
+    "produce",
+    "headrace_api_requests_total",
+    "Requests sent to an API, those tried again and redirected among them.",
+    ["source"],
+)
 API_PAGES: Final = _counter(
     "produce",
     "headrace_api_pages_total",

@@ -92,8 +92,8 @@ def _look(command: list[str], source: str, say: Callable[[str], None]) -> None:
             say(line.rstrip("\n"))
     if process.returncode == _REJECTED:
         raise dg.Failure(
-            f"a delivery of {source} was rejected or could not be published;"
-            " `headrace deliveries --state rejected` says why",
+            f"{source} could not be asked for all it has, or a delivery of it was rejected or could"
+            " not be published: the lines before say which, and why",
             allow_retries=False,
         )
     if process.returncode:

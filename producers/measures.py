@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from headrace.config import Config
+from headrace.config_api import ApiSource
 from headrace.errors import LedgerError
 from headrace.metrics import (
     ARRIVAL_TO_BRONZE_SECONDS,
@@ -22,6 +23,7 @@ from headrace.metrics import (
     UNREADABLE_RECORDS,
     WAITING_FILES,
 )
+from headrace.producers.api.poll_measures import show_zeros_of_polls
 from headrace.producers.delivery import DeliveryRow, DeliveryState
 from headrace.producers.follower import Follower
 from headrace.producers.ledger import Ledger, Receipt
@@ -96,6 +98,9 @@ class LedgerCounts:
 
 def show_zeros(config: Config) -> None:
     """Let every source's figures be there from the start: a rate needs its zero."""
+    for name, polled in config.settings.sources.items():
+        if isinstance(polled, ApiSource):
+            show_zeros_of_polls(name)
     for source in config.settings.sources:
         for outcome in ("new", "duplicate"):
             DELIVERIES_RECEIVED.labels(source, outcome)

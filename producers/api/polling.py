@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 from headrace.config import Config
 from headrace.config_api import ApiSource
-from headrace.metrics import API_PAGES, API_POLL_FAILURES, API_POLLS
 from headrace.producers.api.http_client import ApiClient
 from headrace.producers.api.page_inbox import PageInbox
+from headrace.producers.api.poll_measures import tell_poll
 from headrace.producers.api.poll_report import PollReport
 from headrace.producers.api.poller import Poller
 from headrace.producers.api.windows import Span
@@ -54,11 +54,7 @@ class Polling:
         assert isinstance(source, ApiSource), name
         async with self._locks[name]:
             report = await self._poller(name, source).poll(span, tell)
-        API_POLLS.labels(name, "failed" if report.failures else "done").inc()
-        for failure in report.failures:
-            API_POLL_FAILURES.labels(name, failure.reason).inc()
-        for outcome in ("new", "unchanged", "empty"):
-            API_PAGES.labels(name, outcome).inc(getattr(report, outcome))
+        tell_poll(report)
         return report
 
     async def close(self) -> None:
