@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from headrace.infra.broker.server import BrokerServer
 from headrace.producers import upkeep
 from headrace.producers.decisions import Action, Decision
 from headrace.producers.delivery import DeliveryRow
+from headrace.producers.files.records import RecordBatch, read_records
 from headrace.producers.landing_watch import LandingWatch
 from headrace.producers.ledger import Ledger, list_deliveries
 from headrace.producers.receiving import Receiving
@@ -153,19 +154,19 @@ async def test_a_file_that_is_its_first_half_again_is_a_delivery_of_its_own(
 async def test_no_room_is_made_for_what_cannot_be_read_to_its_end(
     project: ProduceProject, embedded_broker: BrokerServer
 ) -> None:
+    def broken_at_its_end(*given: Any, **more: Any) -> Iterator[RecordBatch]:
+        yield from read_records(*given, **more)
+        raise DeliveryRejectedError("its last bytes are of something else")
+
     servers = embedded_broker.bootstrap_servers
-    project.write(CONFIG_QUICK.replace("settle = 0", 'settle = 0\nencoding = "utf-16"'))
-    # More than is looked at to find out how a file is written.
-    names = [f"row {number:06} {'x' * 20}" for number in range(10_000)]
-    data = "".join(f"{name}\n" for name in ["item", *names]).encode("utf-16")
-    file = project.inbox / "x.csv"
     async with consuming(project, servers):
-        file.write_bytes(data)
+        project.drop("x.csv", "1", "2")
         await land(project, servers)
-        file.write_bytes(data + b"1")  # half a character
-        summary = await land(project, servers)
+        project.drop("x.csv", "1", "2", "3")
+        with patch("headrace.producers.deliverer.read_records", broken_at_its_end):
+            summary = await land(project, servers)
     assert summary.rejected == 1
-    assert items(project) == once(*names)
+    assert items(project) == once("1", "2")
 
 
 async def test_what_was_rejected_in_anothers_place_is_tried_again(
@@ -310,12 +311,11 @@ async def test_a_retry_keeps_its_stream_where_the_ledger_is_lost(
     project: ProduceProject, embedded_broker: BrokerServer
 ) -> None:
     servers = embedded_broker.bootstrap_servers
-    other = CONFIG_QUICK.replace('stream = "sales"', 'stream = "other"')
     (project.root / "streams" / "other.toml").write_text("")
-    (project.inbox / "x.csv").write_bytes(b"item\nM\x81ller\nGr\x94\xe1e\nStra\xe1e\nA\n")
+    project.drop("x.csv", "1")
+    project.write(CONFIG_QUICK.replace("settle = 0", 'settle = 0\nformat = "avro"'))
     assert (await land(project, servers)).rejected == 1
-    latin = other.replace("settle = 0", 'settle = 0\nencoding = "latin-1"')
-    project.write(latin)
+    project.write(CONFIG_QUICK.replace('stream = "sales"', 'stream = "other"'))
     async with consuming(project, servers):
         await land(project, servers)
         for file in project.config.paths.state.glob("ledger.db*"):
