@@ -29,6 +29,7 @@ from headrace.producers.delivery import (
 )
 from headrace.producers.identity import Accepted
 from headrace.producers.ledger_file import ledger_errors, open_for_reading
+from headrace.producers.ledger_landed import LandedFiles
 from headrace.producers.ledger_revoked import REPLACED, RevokedDeliveries
 from headrace.producers.ledger_rows import (
     COLUMNS,
@@ -78,7 +79,7 @@ class Acknowledgement:
     republished: int = 0
 
 
-class Ledger(RevokedDeliveries):
+class Ledger(RevokedDeliveries, LandedFiles):
     """The ledger at `path`, opened for writing; made where there is none. Safe between threads."""
 
     @property

@@ -95,6 +95,11 @@ _STANDING_INDEX: Final = (
     "CREATE INDEX IF NOT EXISTS deliveries_standing"
     " ON deliveries (source, state, expired_at, size_bytes)"
 )
+# What came out of an archive, asked before that is put away.
+_MEMBERS_INDEX: Final = (
+    "CREATE INDEX IF NOT EXISTS deliveries_of_archives"
+    " ON deliveries (source, path, delivery_id) WHERE member"
+)
 
 
 @contextmanager
@@ -126,6 +131,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             _ensure_schema(connection)
             check_version(connection, path)
             connection.execute(_STANDING_INDEX)
+            connection.execute(_MEMBERS_INDEX)
         except BaseException:
             connection.close()
             raise

@@ -87,7 +87,7 @@ class Producer:
         intakes = Intakes(config.root, ledger, spool, self.receiving)
         intakes.of_folders.refuse_a_renamed_source(config.settings.sources)
         self.polling = Polling(config, ledger, spool, self.receiving, self.pipeline.received)
-        self.taking = Taking(intakes.of, self.pipeline, config.settings.sources)
+        self.taking = Taking(intakes, self.pipeline, config.settings.sources)
         self.adoption = Adoption(config, journals, ledger, spool, self.receiving, self.pipeline)
         self._decider = Decider(
             config,

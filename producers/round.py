@@ -29,6 +29,7 @@ from headrace.producers.taking import Taking
 from headrace.producers.task_parts import all_of
 from headrace.producers.unreachable import SourceUnreachableError
 from headrace.producers.upkeep import has_no_source
+from headrace.producers.watched_folder import as_text
 
 log = structlog.get_logger("produce")
 
@@ -95,6 +96,7 @@ class Round(Follower):
                         await self._until(lambda: not self._unpublished and not self._unlanded)
                     if not self._unpublished:
                         break
+                await self._put_away()
         finally:
             telling.cancel()
         self._tell()
@@ -115,7 +117,10 @@ class Round(Follower):
                 for row in failures
                 if row.reason is not None and row.state is not DeliveryState.REJECTED
             ),
-            left=tuple(LeftFile(*key, reason) for key, reason in sorted(self._left.items())),
+            left=tuple(
+                LeftFile(source, as_text(name), reason)
+                for (source, name), reason in sorted(self._left.items())
+            ),
             notes=tuple(self._notes),
             seconds=seconds,
             unreachable=tuple(self._unreachable),
@@ -270,6 +275,12 @@ class Round(Follower):
             for stat in found.young:
                 self._leave(name, stat.name, "it keeps changing: not complete yet")
         return not found.young
+
+    async def _put_away(self) -> None:
+        """Files whose records have landed, now or before, go where the config says."""
+        for name, source in self._sources.items():
+            if isinstance(source, FileSource):
+                await self._taking.put_away(name)
 
     def _leave(self, source: str, name: str, reason: str) -> None:
         self._left[(source, name)] = reason

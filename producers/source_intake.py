@@ -12,6 +12,7 @@ from headrace.producers.files.scan import FileStat
 from headrace.producers.follow_intake import FollowIntake
 from headrace.producers.intake import Intake, Look, Taken
 from headrace.producers.ledger import Ledger
+from headrace.producers.put_away import PutAway
 from headrace.producers.receiving import Receiving
 from headrace.producers.spool import Spool
 
@@ -49,6 +50,7 @@ class Intakes:
         self._spool = spool
         self._receiving = receiving
         self.of_folders = Intake(root, ledger, spool, receiving)
+        self._put_away = PutAway(root, ledger)
         self._of_logs = FollowIntake(root, ledger, spool, receiving)
         self._of_objects: ObjectIntake | None = None
 
@@ -57,6 +59,12 @@ class Intakes:
         if source.follow:
             return self._of_logs
         return self.of_objects if is_object_place(source.path) else self.of_folders
+
+    def put_away(
+        self, source_name: str, source: FileSource, only: Collection[str] | None = None
+    ) -> int:
+        """Put away the files of a source (of these names) that have landed; how many. Blocks."""
+        return self._put_away.put_away(source_name, source, only)
 
     @property
     def of_objects(self) -> ObjectIntake:

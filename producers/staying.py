@@ -16,6 +16,7 @@ from headrace.object_place import is_object_place
 from headrace.producers.ask_desk import AskDesk
 from headrace.producers.object_watch import ObjectWatch
 from headrace.producers.producer import Producer, producing
+from headrace.producers.putting_away import PuttingAway
 from headrace.producers.source_watch import SourceWatch
 from headrace.producers.taking import Taking
 from headrace.producers.task_parts import beside
@@ -96,8 +97,15 @@ async def _work(
             _watch(config, producer.taking, name, source)
             for name, source in producer.watched.items()
         ]
+        every = config.settings.produce.scan_every
+        putting_away = [
+            PuttingAway(name, producer.taking, producer.pipeline, every)
+            for name, source in config.file_sources.items()
+            if source.after_landing != "keep"
+        ]
         parts = [
             *(watch.run() for watch in watches),
+            *(putting.run() for putting in putting_away),
             *(producer.adoption.run(name) for name in journals),
             _keep_up(producer),
         ]

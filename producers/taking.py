@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +21,7 @@ from headrace.producers.delivery import DeliveryRow
 from headrace.producers.files.scan import FileStat
 from headrace.producers.intake import CHUNK_FILES
 from headrace.producers.pipeline import Pipeline
-from headrace.producers.source_intake import SourceIntake
+from headrace.producers.source_intake import Intakes
 from headrace.producers.unreachable import SourceUnreachableError
 
 log = structlog.get_logger("produce")
@@ -52,11 +52,11 @@ class Taking:
 
     def __init__(
         self,
-        intake_of: Callable[[FileSource], SourceIntake],
+        intakes: Intakes,
         pipeline: Pipeline,
         sources: Mapping[str, Source],
     ) -> None:
-        self._intake_of = intake_of
+        self._intakes = intakes
         self._pipeline = pipeline
         self._sources = {
             name: source for name, source in sources.items() if isinstance(source, FileSource)
@@ -105,6 +105,14 @@ class Taking:
             self._unreachable.pop(source, None)
             return found
 
+    async def put_away(self, source: str) -> int:
+        """Move or delete the files that have landed, where the config says so; how many."""
+        config = self._sources[source]
+        if config.after_landing == "keep":
+            return 0
+        async with self._locks[source]:
+            return await asyncio.to_thread(self._intakes.put_away, source, config)
+
     async def _look(
         self,
         name: str,
@@ -113,7 +121,7 @@ class Taking:
         passing_over: Collection[str],
     ) -> Found:
         source = self._sources[name]
-        intake = self._intake_of(source)
+        intake = self._intakes.of(source)
         everything = only is None
         scan_seconds = 0.0
         young: list[FileStat] = []

@@ -29,9 +29,13 @@ LOGS = FileSource(
 
 
 class FollowedLogs:
-    """Ledger, spool and inbox; `source` is what follows them."""
+    """Ledger, spool and inbox; `source` is what follows them.
 
-    def __init__(self, root: Path, source: FileSource = LOGS) -> None:
+    `hasty`: the disk is not waited for.
+    """
+
+    def __init__(self, root: Path, source: FileSource = LOGS, *, hasty: bool = False) -> None:
+        self.hasty = hasty
         self.root = root
         self.source = source
         self.inbox = root / "inbox"
@@ -42,6 +46,8 @@ class FollowedLogs:
         """As a producer does."""
         self.spool = Spool(self.root / "spool")
         self.ledger = Ledger(self.root / "ledger.db")
+        if self.hasty:
+            self.ledger._connection.execute("PRAGMA synchronous = OFF")
         reconcile(self.ledger, self.spool)
         receiving = Receiving(self.ledger, self.spool, lambda: BEGAN)
         self.intake = FollowIntake(self.root, self.ledger, self.spool, receiving)
