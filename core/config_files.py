@@ -107,6 +107,10 @@ class FileSource(Section):
         "*.ndjson",
         "*.jsonl",
         "*.json",
+        "*.zip",
+        "*.tar",
+        "*.tar.*",
+        "*.tgz",
     )
     ignore: Annotated[
         tuple[str, ...],
