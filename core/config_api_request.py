@@ -35,6 +35,7 @@ Scalar = str | int | float | bool | date
 _NEVER_SET: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "range"}
 )
+_MAY_BE_SECRET: Final = ("query", "headers", "body", "variables", "auth")
 # Sending one of these twice changes nothing, says HTTP.
 _SAFE_METHODS: Final = frozenset({"GET"})
 
@@ -131,7 +132,9 @@ class RequestOptions(Section):
     @classmethod
     def _remember_secrets(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         source = handler(data)
-        source.__pydantic_private__ = {"_from_environment": environment_values(data)}
+        if isinstance(data, dict):
+            found = environment_values([data.get(key) for key in _MAY_BE_SECRET])
+            source.__pydantic_private__ = {"_from_environment": found}
         return source
 
     @field_validator("url")

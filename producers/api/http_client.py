@@ -21,6 +21,7 @@ from headrace.errors import (
     ApiRefusedError,
     ApiUnavailableError,
 )
+from headrace.metrics import API_REQUESTS
 from headrace.paths import ProjectPaths
 from headrace.producers.api.allowance import Allowance, Cursors
 from headrace.producers.api.auth import Credentials, credentials_of, secret_query_names
@@ -144,8 +145,9 @@ class ApiClient:
                 raise ApiRefusedError(
                     self._told(answer), remedy=_remedy(answer.status), status=answer.status
                 )
-            case Meaning.LIMITED:
-                await self._allowance.hold(meant.wait or 0.0)
+            case _:
+                if meant.wait is not None:
+                    await self._allowance.hold(meant.wait)
         raise PassingError(self._told(answer), wait=meant.wait, was_done=meant.was_done)
 
     async def _follow(self, request: PageRequest) -> _Followed:
@@ -175,6 +177,7 @@ class ApiClient:
         headers = self._headers(request, proof, is_home=is_home)
         async with self._slots:
             await self._allowance.wait()
+            API_REQUESTS.labels(self._name).inc()
             answer = await self._sender.send(
                 request.method, url, headers, request.body, self._source.max_response
             )

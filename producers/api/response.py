@@ -93,25 +93,28 @@ class _Inflating:
 
     def unpack(self, piece: bytes) -> Iterator[bytes]:
         while True:
-            if piece and (self._members == 0 or self._inflate.eof):
+            if self._members == 0 or self._inflate.eof:
                 piece = self._begin_member(piece)
+                if not piece:
+                    return
             try:
                 part = self._inflate.decompress(piece, _PIECE_BYTES)
             except zlib.error as error:
                 raise BodyDamagedError(f"it cannot be unpacked ({error})") from error
             if part:
                 yield part
-            piece = (
-                self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
-            )
-            if not piece and len(part) < _PIECE_BYTES:
+            ended = self._inflate.eof
+            piece = self._inflate.unused_data if ended else self._inflate.unconsumed_tail
+            # A full part may have more behind it, though nothing is left to put in.
+            if not piece and (ended or len(part) < _PIECE_BYTES):
                 return
 
     def _begin_member(self, piece: bytes) -> bytes:
         if self._members:
             piece = piece.lstrip(b"\0")  # some pad what they send
-            if not piece:
-                return piece
+        if not piece:
+            return piece
+        if self._members:
             self._inflate = zlib.decompressobj(self._window_bits)
         self._members += 1
         if self._members > _MOST_MEMBERS:

@@ -11,7 +11,7 @@ from typing import Final
 
 import orjson
 from tenacity import RetryCallState
-from tenacity.wait import wait_exponential_jitter
+from tenacity.wait import wait_exponential_jitter, wait_random
 
 from headrace.config_api_manners import RetryOptions
 from headrace.producers.api.server_limits import retry_after, server_limit
@@ -20,7 +20,8 @@ from headrace.producers.api.server_limits import retry_after, server_limit
 _PASSING: Final = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 # Nothing was done for these, so that they may be sent again whatever they are.
 _TURNED_AWAY: Final = frozenset({425, 429, 503})
-_PAGES: Final = frozenset({200, 201, 203, 204, 205})
+# Neither "wait for it" nor a part of one.
+_NO_PAGES: Final = frozenset({202, 206})
 # A server that limits and says not for how long: its window is a minute as a rule.
 _WAIT_UNTOLD_SECONDS: Final = 60.0
 _EXCERPT: Final = 200
@@ -35,8 +36,6 @@ class Meaning(StrEnum):
     PAGE = "page"
     AGAIN = "again"
     """It will pass: try again later."""
-    LIMITED = "limited"
-    """Too many requests: the server asks for a wait."""
     REFUSED = "refused"
 
 
@@ -76,7 +75,8 @@ def judge(
     status: int, headers: Sequence[tuple[str, str]], now: datetime, *, method: str = "GET"
 ) -> Judgement:
     """What an answer that is no redirect means. A 304 is a page to whoever asked for one."""
-    if status in _PAGES or status == 304:
+    is_page = 200 <= status < 300 and status not in _NO_PAGES
+    if is_page or status == 304:
         return Judgement(Meaning.PAGE)
     if status == 202:  # "not ready yet", as GitHub says while it counts; of a POST, its answer
         if method != "GET":
@@ -89,7 +89,7 @@ def judge(
             is_spent = limit is not None and limit.remaining == 0
             wait = limit.reset_in if limit is not None and is_spent else None
         untold = _WAIT_UNTOLD_SECONDS if wait is None else wait
-        return Judgement(Meaning.LIMITED, untold, was_done=False)
+        return Judgement(Meaning.AGAIN, untold, was_done=False)
     if status in _PASSING:
         return Judgement(Meaning.AGAIN, wait, was_done=status not in _TURNED_AWAY)
     return Judgement(Meaning.REFUSED)
@@ -131,7 +131,7 @@ def _said_in_json(body: bytes) -> str | None:
 
 
 class WaitBefore:
-    """Seconds before the next try: what the server asked for, else twice as long each time.
+    """Seconds before the next try: twice as long each time, never less than the server asks for.
 
     With some chance in it, so that those who were turned away together do not come back together.
     """
@@ -139,12 +139,12 @@ class WaitBefore:
     def __init__(self, options: RetryOptions) -> None:
         first = options.first_wait
         self._backoff = wait_exponential_jitter(initial=first, max=options.max_wait, jitter=first)
+        self._apart = wait_random(0, min(first, 1.0))
 
     def __call__(self, state: RetryCallState) -> float:
         """For tenacity."""
         error = state.outcome.exception() if state.outcome else None
         backoff = self._backoff(state)
         if isinstance(error, PassingError) and error.wait is not None:
-            # The shortest way round a limit of many clients is not to come back all at once.
-            return error.wait + min(backoff, 1.0) * 0.1
+            return max(error.wait + self._apart(state), backoff)
         return backoff

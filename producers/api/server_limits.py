@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-LONGEST_WAIT_SECONDS: Final = 7 * 86_400.0
-"""More than any limit's window: what asks for longer is a mistake."""
+LONGEST_WAIT_SECONDS: Final = 86_400.0
+"""What asks for longer is asked again after a day: it may be a mistake."""
 
 _NUMBER: Final = re.compile(r"\d{1,20}(?:\.\d{1,9})?\Z", re.ASCII)
 _PREFIXES: Final = ("x-ratelimit-", "x-rate-limit-", "ratelimit-")
