@@ -88,9 +88,9 @@ _WHOLE_VALUES: Final = re.compile(_whole_values(_LEVELS))
 
 
 class PlacedRecords:
-    """The records at a place of a file's documents; `found`: whether any document has the place.
+    """The records at a place of a file's documents.
 
-    One that has not is a piece that is no record, which says what it has instead.
+    A document that has not the place is a piece that is no record, which says what it has instead.
     """
 
     def __init__(self, file: BinaryIO, place: Place, chunk_bytes: int = CHUNK_BYTES) -> None:
@@ -98,7 +98,12 @@ class PlacedRecords:
         self._place = place
         self._names: dict[str, None] = {}
         self._met = False
-        self.found = False
+        self._found = False
+
+    @property
+    def found(self) -> bool:
+        """Whether any document so far has the place."""
+        return self._found or self._met
 
     def __iter__(self) -> Iterator[Piece]:
         window = self._window
@@ -126,7 +131,7 @@ class PlacedRecords:
         if whole and not self._met:
             length = window.offset - start
             yield Piece(start, length, line, None, self._missing())
-        self.found = self.found or self._met
+        self._found = self.found
         return whole
 
     def _missing(self) -> str:

@@ -40,7 +40,7 @@ SHIPPED: Final[Mapping[str, str]] = {
     "apache_common": _COMMON,
     # Servers cut a long agent off, and its closing quote with it: such a line is read all the same.
     "apache_combined": f"{_COMMON} {_quoted('referer')} {_quoted('agent')}?",
-    "nginx": f"{_NGINX} {_quoted('http_referer')} {_quoted('http_user_agent')}?",
+    "nginx_combined": f"{_NGINX} {_quoted('http_referer')} {_quoted('http_user_agent')}?",
 }
 
 

@@ -99,7 +99,7 @@ DATA_SETS = (
     DataSet(
         "streams/vega_flights-2k.json", "date", 2_000, {"distance": "1473482", "delay": "13567"}
     ),
-    DataSet("streams/vega_earthquakes.json", "arrival", 1, {}),
+    DataSet("streams/vega_earthquakes.json", "arrival", 1_707, {}),
     DataSet(
         "streams/elastic_nginxplus_status.ndjson.gz",
         *({"column": "timestamp", "format": "epoch_ms"}, 500, {}, ("2015-10-30", "2015-10-31")),
