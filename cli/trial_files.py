@@ -10,6 +10,7 @@ from headrace.cli.trial import Said
 from headrace.config import Config
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError, UsageError
+from headrace.producers.files.archive_kind import find_archive
 from headrace.producers.files.preview import preview
 from headrace.producers.files.scan import WantedNames, scan
 
@@ -37,6 +38,17 @@ def try_files(config: Config, source: FileSource, most: int) -> Iterator[Said]:
 
 
 def try_file(config: Config, source: FileSource, path: Path, name: str) -> Iterator[Said]:
+    """Read one file as it would arrive under this name; the scratch folder has to be there."""
+    kind = find_archive(path, name)
+    if kind is not None:
+        from headrace.cli.trial_archive import try_archive
+
+        yield from try_archive(config, source, path, name, kind)
+        return
+    yield from try_plain_file(config, source, path, name)
+
+
+def try_plain_file(config: Config, source: FileSource, path: Path, name: str) -> Iterator[Said]:
     """Read one file as a delivery of this name would be; the scratch folder has to be there."""
     try:
         seen = preview(

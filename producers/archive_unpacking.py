@@ -45,17 +45,17 @@ class Unpacked:
 
 
 def unpack(
-    spool: Spool, source_name: str, source: FileSource, draft: Draft, name: str, kind: ArchiveKind
+    spool: Spool, source_name: str, source: FileSource, path: Path, name: str, kind: ArchiveKind
 ) -> list[Unpacked]:
     """Unpack the archive of this name and kind; there is at least one of what comes of it.
 
-    The archive's own draft stays. Raises what writing the spool does, with no draft left behind.
+    It stays where it is. Raises what writing the spool does, with no draft left behind.
     """
     limits = ExpansionLimits.of(source.archive)
-    meter = ExpansionMeter(limits, name, draft.size_bytes)
+    meter = ExpansionMeter(limits, name, path.stat().st_size)
     unpacking = _Unpacking(spool, source_name, WantedMembers.of(source), limits, meter)
     try:
-        unpacking.unpack(draft.payload, name, kind, depth=0)
+        unpacking.unpack(path, name, kind, depth=0)
     except LimitPassedError as error:
         unpacking.drop_after(0)
         unpacking.found.append(Unpacked(name, None, str(error)))

@@ -61,7 +61,7 @@ class Archives:
         kind: ArchiveKind,
     ) -> tuple[Receipt, ...]:
         try:
-            members = unpack(self._spool, source_name, source, draft, archive.name, kind)
+            members = unpack(self._spool, source_name, source, draft.payload, archive.name, kind)
         finally:
             self._spool.discard(draft)
         fingerprint = unpacking_fingerprint(source)

@@ -74,6 +74,13 @@ class Decider:
         return rows
 
     def _check_bytes(self, row: DeliveryRow) -> None:
+        if row.member and not self._spool.has(row.source, row.delivery_id):
+            raise UsageError(
+                f"delivery {row.delivery_id} ({row.name}) has no bytes of its own: it could not be"
+                " taken out of its archive",
+                remedy=f"touch {row.path}, and the archive is unpacked again; so it is when the"
+                " `archive` limits, `patterns` or `ignore` of the source change",
+            )
         wrong = self._spool.what_is_wrong(
             row.source, row.delivery_id, row.origin_in(self._config.root), row.content_hash
         )

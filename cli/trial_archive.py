@@ -1,0 +1,39 @@
+"""An archive tried: all of its members unpacked, the first read as deliveries would be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from headrace.cli.output import count
+from headrace.cli.trial import Said
+from headrace.config import Config
+from headrace.config_files import FileSource
+from headrace.producers.archive_unpacking import unpack
+from headrace.producers.files.archive_kind import ArchiveKind
+from headrace.producers.spool import Spool
+
+_MEMBERS_READ: Final = 3
+
+
+def try_archive(
+    config: Config, source: FileSource, path: Path, name: str, kind: ArchiveKind
+) -> Iterator[Said]:
+    """Unpack the archive of this name; the scratch folder has to be there."""
+    from headrace.cli.trial_files import try_plain_file
+
+    with TemporaryDirectory(dir=config.paths.scratch) as folder:
+        found = unpack(Spool(Path(folder)), "trial", source, path, name, kind)
+        members = [(one.name, one.draft) for one in found if one.draft is not None]
+        packed = "" if kind.compression is None else f" in {kind.compression}"
+        yield Said(f"  {kind.container} archive{packed}: {count(len(members), 'member')} to take")
+        for one in found:
+            if one.rejected is not None:
+                yield Said(f"  would be rejected: {one.rejected}", is_problem=True)
+        for member, draft in members[:_MEMBERS_READ]:
+            yield Said(f"\n{member} ({draft.size_bytes:,} bytes)")
+            yield from try_plain_file(config, source, draft.payload, member)
+        if len(members) > _MEMBERS_READ:
+            yield Said(f"\n{count(len(members) - _MEMBERS_READ, 'more member')} in {name}")
