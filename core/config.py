@@ -142,6 +142,9 @@ class ProduceSection(Section):
         str | None,
         Field(description="where other roles reach it, on other machines; else as `up` recorded"),
     ] = None
+    port: Annotated[
+        int, Field(ge=0, le=65_535, description="its HTTP port, with `/hooks/`, under `up`; 0: any")
+    ] = 0
 
 
 class OrchestrateSection(Section):

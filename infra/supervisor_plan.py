@@ -47,7 +47,7 @@ class PickPort(Protocol):
 
 def plan_up(config: Config, *, page_port: int, pick: PickPort = free_port) -> UpPlan:
     """Every role of the project; the ports stay the same for as long as the supervisor lives."""
-    taken = {page_port, config.settings.broker.port}
+    taken = {page_port, config.settings.broker.port, config.settings.produce.port}
 
     def port() -> int:
         picked = pick(besides=taken)
@@ -60,8 +60,9 @@ def plan_up(config: Config, *, page_port: int, pick: PickPort = free_port) -> Up
         broker, http = config.settings.broker.port or port(), port()
         servers = f"127.0.0.1:{broker}"
         roles.append(_plan("broker", ["--port", broker], broker, http))
-    for role in ("consume", "produce"):
-        http = port()
+    configured: dict[Role, int] = {"consume": 0, "produce": config.settings.produce.port}
+    for role, wanted in configured.items():
+        http = wanted or port()
         roles.append(_plan(role, ["--bootstrap-servers", servers], http, http))
     roles.append(_plan("orchestrate", ["--port", page_port], page_port, port()))
     return UpPlan(tuple(roles), port())
