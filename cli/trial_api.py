@@ -20,7 +20,7 @@ from headrace.errors import DeliveryRejectedError, HeadraceError
 from headrace.producers.api.allowance import Cursors
 from headrace.producers.api.http_client import ApiClient
 from headrace.producers.api.page import Page
-from headrace.producers.api.page_reading import as_files, page_reading
+from headrace.producers.api.page_reading import as_files, content_type, page_reading
 from headrace.producers.api.page_records import page_records
 from headrace.producers.api.plan import Plan
 from headrace.producers.api.request import address
@@ -107,17 +107,18 @@ def _told(config: Config, source: ApiSource, client: ApiClient, asked: _Asked) -
         value = page.header(key)
         if value is not None:
             yield Said(client.shown(f"  {key}: {value}"))
+    kind = content_type(page.headers)
     config.paths.scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=config.paths.scratch) as folder:
         payload = Path(folder) / "payload"
         payload.write_bytes(page.body)
         stream = config.stream(source.stream)
-        page_reading(payload, asked.walk.name, source, stream)
+        page_reading(payload, asked.walk.name, page.exchange, source, stream)
         seen = preview(
-            payload, asked.walk.name, as_files(source), stream, scratch=Path(folder) / "read"
+            payload, asked.walk.name, as_files(source, kind), stream, scratch=Path(folder) / "read"
         )
     yield from map(Said, shown(seen))
-    found = page_records(page.body, source.records, source.parallel)
+    found = page_records(page.body, source.records, source.parallel, kind)
     if source.cursor is not None:
         value = asked.plan.highest(state, found)
         yield Said(f"  cursor: {source.cursor.field} is {value or 'not there'} at its highest")

@@ -29,5 +29,5 @@ def decide_reading(
     if isinstance(source, WebhookSource) and exchange is not None:
         return decide_call_reading(payload, exchange, source, stream)
     if isinstance(source, ApiSource):
-        return page_reading(payload, row.name, source, stream)
+        return page_reading(payload, row.name, exchange, source, stream)
     raise DeliveryRejectedError(f"{row.name}: sources of kind {source.kind!r} cannot be read yet")

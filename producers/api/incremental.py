@@ -8,11 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-import jmespath
-
 from headrace.config_pages import Incremental
 from headrace.errors import HeadraceError
 from headrace.event_time import EPOCH_FORMATS, parse_event_time
+from headrace.producers.api.json_search import search
 
 _UTC: Final = ZoneInfo("UTC")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,11 +27,10 @@ def highest(rule: Incremental, records: Sequence[object], so_far: str | None) ->
     Single records without a value, or with one that cannot be compared, say nothing. Raises
     `CursorValueError` where that is so of all.
     """
-    field = jmespath.compile(rule.field)
     best = so_far
     compared, problem = 0, None
     for record in records:
-        value = field.search(record)
+        value = search(rule.field, record)
         if value is None or value == "":
             continue
         try:

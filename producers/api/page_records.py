@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Final
 
-import jmespath
 import orjson
 
 from headrace.errors import HeadraceError
+from headrace.producers.api.content import charset
+from headrace.producers.api.json_search import search
 
 _SHOWN_NAMES: Final = 8
 
@@ -26,21 +28,20 @@ class PageRecords:
     count: int
 
 
-def page_records(body: bytes, records: str | None, parallel: str | None) -> PageRecords:
-    """Find the records of a JSON response. Raises `PageUnreadableError` with what was found."""
+def page_records(
+    body: bytes, records: str | None, parallel: str | None, content_type: str = ""
+) -> PageRecords:
+    """Find the records of a JSON response.
+
+    Raises `PageUnreadableError` with what was found, `SearchError`.
+    """
     if not body.strip():
         return PageRecords(None, (), 0)  # 204, 205: nothing there
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise PageUnreadableError(
-            f"not valid JSON: {error}; it begins with {body[:60].decode(errors='replace')!r}",
-            remedy="check `url` of the source: is this what the API answers with?",
-        ) from error
+    document = _document(body, content_type)
     if parallel is not None:
         return PageRecords(document, (), _parallel_count(document, parallel))
     path = records or "@"
-    found = jmespath.search(path, document)
+    found = search(path, document)
     if isinstance(found, dict):
         return PageRecords(document, (found,), 1)
     if isinstance(found, list):
@@ -52,8 +53,24 @@ def page_records(body: bytes, records: str | None, parallel: str | None) -> Page
     )
 
 
+def _document(body: bytes, content_type: str) -> object:
+    """In the encoding that the content type names, or one of Unicode's."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        problem = str(error)
+    encoding = charset(content_type)
+    try:  # a byte order mark, UTF-16, NaN, huge numbers
+        return json.loads(body if encoding is None else body.decode(encoding))
+    except (ValueError, LookupError, RecursionError) as error:
+        raise PageUnreadableError(
+            f"not valid JSON: {problem}; it begins with {body[:60].decode(errors='replace')!r}",
+            remedy="check `url` of the source: is this what the API answers with?",
+        ) from error
+
+
 def _parallel_count(document: object, path: str) -> int:
-    found = jmespath.search(path, document)
+    found = search(path, document)
     arrays = [v for v in found.values() if isinstance(v, list)] if isinstance(found, dict) else []
     if not arrays:
         raise PageUnreadableError(

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-import jmespath
-
 from headrace.config_pages import (
     LinkPagination,
     NextUrlPagination,
@@ -23,6 +21,7 @@ from headrace.config_pages import (
     TokenPagination,
 )
 from headrace.errors import HeadraceError
+from headrace.producers.api.json_search import search
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LINK = re.compile(r"<([^>]*)>((?:\s*;\s*[^\s;,=]+(?:\s*=\s*(?:\"(?:[^\"\\]|\\.)*\"|[^\s;,]*))?)*)")
@@ -148,7 +147,7 @@ def _by_url(found: str, trusted: Collection[str], at: Position, page: Answer) ->
 
 
 def _by_token(rule: TokenPagination, at: Position, page: Answer) -> Position | None:
-    if rule.more is not None and not jmespath.search(rule.more, page.document):
+    if rule.more is not None and not search(rule.more, page.document):
         return None
     if rule.path is not None:
         token = _scalar(page.document, rule.path, "a token")
@@ -174,7 +173,7 @@ def _ended(rule: PagePagination | OffsetPagination, at: Position, page: Answer) 
         return True
     if rule.total is None:
         return False
-    total = jmespath.search(rule.total, page.document)
+    total = search(rule.total, page.document)
     if isinstance(total, str) and total.isdecimal():
         total = int(total)
     if isinstance(total, bool) or not isinstance(total, int | float):
@@ -193,7 +192,7 @@ def _counted(parameter: str, number: int, at: Position, page: Answer) -> Positio
 
 def _scalar(document: object, path: str, expected: str) -> str | None:
     """What stands there, as text; None where there is nothing (or false, or an empty text)."""
-    value = jmespath.search(path, document)
+    value = search(path, document)
     if value is None or value is False or value == "":
         return None
     if isinstance(value, str | int | float) and not isinstance(value, bool):

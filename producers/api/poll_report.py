@@ -14,6 +14,7 @@ from headrace.errors import (
     HeadraceError,
 )
 from headrace.producers.api.incremental import CursorValueError
+from headrace.producers.api.json_search import SearchError
 from headrace.producers.api.page_records import PageUnreadableError
 
 FailureReason = Literal["refused", "unavailable", "budget", "content", "pagination"]
@@ -63,7 +64,7 @@ def failure_of(source: str, error: HeadraceError, again: str) -> PollFailure:
             reason = "unavailable"
         case ApiRefusedError():
             reason = "refused"
-        case ApiContentError() | PageUnreadableError() | CursorValueError():
+        case ApiContentError() | PageUnreadableError() | CursorValueError() | SearchError():
             reason = "content"
         case _:
             pass

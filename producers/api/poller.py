@@ -15,8 +15,10 @@ import structlog
 from headrace.config_api import ApiSource
 from headrace.errors import ApiContentError, ApiError, ApiLaterError, ApiRefusedError
 from headrace.producers.api.incremental import CursorValueError
+from headrace.producers.api.json_search import SearchError
 from headrace.producers.api.page import Page, PageRequest
 from headrace.producers.api.page_inbox import PageInbox
+from headrace.producers.api.page_reading import content_type
 from headrace.producers.api.page_records import PageUnreadableError, page_records
 from headrace.producers.api.pagination import PaginationError
 from headrace.producers.api.plan import Plan
@@ -31,6 +33,15 @@ log = structlog.get_logger("produce")
 
 # What a server says that has forgotten where we were: the poll begins anew.
 _FORGOTTEN: Final = (400, 404, 410, 422)
+
+
+_FAILURES: Final = (
+    ApiError,
+    PaginationError,
+    PageUnreadableError,
+    CursorValueError,
+    SearchError,
+)
 
 
 class Client(Protocol):
@@ -85,7 +96,7 @@ class Poller:
                     tell(report)
                     await self._go_through(series, window, report)
                     report.requests_done += 1
-            except (ApiError, PaginationError, PageUnreadableError, CursorValueError) as error:
+            except _FAILURES as error:
                 failure = failure_of(self._name, error, self._again())
                 report.failures.append(failure)
                 log.warning(
@@ -119,7 +130,7 @@ class Poller:
             except ApiRefusedError as error:
                 if self._plan.ends_with(state, error.status):
                     await self._inbox.keep(await self._at_end(walk, window, state.highest))
-                    return
+                    break
                 if state is not kept or error.status not in _FORGOTTEN:
                     raise
                 log.info("poll_begins_anew", source=self._name, status=error.status)
@@ -131,6 +142,8 @@ class Poller:
             except PaginationError:
                 await self._inbox.forget(walk.key)
                 raise
+        if window is not None:  # there are many, and each is gone through once
+            await self._inbox.forget(walk.key)
 
     async def _ask(self, name: str, request: PageRequest) -> Page:
         if self._source.conditional and not self._source.keep_unchanged:
@@ -152,8 +165,10 @@ class Poller:
                 remedy="set `conditional = false` for the source",
             )
         try:
-            found = page_records(body, self._source.records, self._source.parallel)
-        except PageUnreadableError:
+            found = page_records(
+                body, self._source.records, self._source.parallel, content_type(headers)
+            )
+        except (PageUnreadableError, SearchError):
             self._received(await self._inbox.receive_unreadable(name, page), report)
             raise
         following = self._plan.following(walk, state, page.url, headers, body, found)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from headrace.config_pages import Incremental, Window
 from headrace.errors import UsageError
 from headrace.producers.api.incremental import CursorValueError, asked_since, highest
+from headrace.producers.api.json_search import SearchError
 from headrace.producers.api.names import page_name, request_name
 from headrace.producers.api.page_records import PageUnreadableError, page_records
 from headrace.producers.api.pagination import Position
@@ -248,3 +249,27 @@ def test_a_response_without_records_is_said_with_what_was_found(body: bytes, fou
 def test_an_empty_answer_has_no_records() -> None:
     assert page_records(b"", "data", None).count == 0
     assert page_records(b'{"data": []}', "data", None).count == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'\xef\xbb\xbf[{"a": 1}]', ""),
+        ('[{"a": "\u00e9"}]'.encode("utf-16"), "application/json"),
+        ('[{"a": "\u00e9"}]'.encode("latin-1"), "application/json; charset=ISO-8859-1"),
+        (b'[{"a": NaN}]', "application/json"),
+        (b'[{"a": 1e999}]', "application/json; charset=nonsense"),
+    ],
+)
+def test_records_are_counted_in_whatever_encoding_json_comes(body: bytes, kind: str) -> None:
+    if "nonsense" in kind:
+        with pytest.raises(PageUnreadableError):
+            page_records(body, None, None, kind)
+    else:
+        assert page_records(body, None, None, kind).count == 1
+
+
+@pytest.mark.parametrize("path", ["sum(@)", "[?a > `1`]", "sort_by(@, &a)"])
+def test_an_expression_that_does_not_fit_is_said(path: str) -> None:
+    with pytest.raises(SearchError, match="cannot be applied"):
+        page_records(b'[{"a": "x"}, {"a": 1}]', path, None)
