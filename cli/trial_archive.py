@@ -12,7 +12,8 @@ from headrace.cli.trial import Said
 from headrace.config import Config
 from headrace.config_files import FileSource
 from headrace.producers.archive_unpacking import unpack
-from headrace.producers.files.archive_kind import ArchiveKind
+from headrace.producers.files.archive_kind import ArchiveKind, find_archive
+from headrace.producers.files.scan import FileStat
 from headrace.producers.spool import Spool
 
 _MEMBERS_READ: Final = 3
@@ -37,3 +38,16 @@ def try_archive(
             yield from try_plain_file(config, source, draft.payload, member)
         if len(members) > _MEMBERS_READ:
             yield Said(f"\n{count(len(members) - _MEMBERS_READ, 'more member')} in {name}")
+
+
+def files_in(stat: FileStat, source: FileSource, folder: Path) -> list[FileStat]:
+    """The file itself; of an archive the members that can be taken, unpacked in `folder`."""
+    kind = find_archive(stat.path, stat.name)
+    if kind is None:
+        return [stat]
+    found = unpack(Spool(folder), "members", source, stat.path, stat.name, kind)
+    return [
+        FileStat(one.draft.payload, one.name, 0, one.draft.size_bytes, stat.mtime_ns)
+        for one in found
+        if one.draft is not None
+    ]

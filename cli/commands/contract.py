@@ -77,24 +77,29 @@ def infer(project: Path, stream: str, print_only: bool, force: bool) -> None:
 
 
 def _propose(config: Config, stream: str) -> ContractProposal:
+    from tempfile import TemporaryDirectory
+
+    from headrace.cli.trial_archive import files_in
     from headrace.errors import UsageError
     from headrace.producers.files.inference import infer_contract
     from headrace.producers.files.scan import WantedNames, scan
 
-    files: list[tuple[FileStat, FileSource]] = []
-    folders = []
-    for source in config.file_sources_of(stream).values():
-        folder = config.root / source.path
-        folders.append(str(folder))
-        files += [(stat, source) for stat in scan(folder, WantedNames.of(source))]
-    if not files:
-        raise UsageError(
-            f"no file to propose a contract from in {' or '.join(folders) or 'any source'}",
-            remedy="put a file there whose name matches the source's patterns",
-        )
     config.paths.scratch.mkdir(parents=True, exist_ok=True)
-    proposal = infer_contract(files, stream, scratch=config.paths.scratch)
-    return _cover_all_dates(config, proposal, files)
+    with TemporaryDirectory(dir=config.paths.scratch) as unpacked:
+        files: list[tuple[FileStat, FileSource]] = []
+        folders = []
+        for source in config.file_sources_of(stream).values():
+            folder = config.root / source.path
+            folders.append(str(folder))
+            for stat in scan(folder, WantedNames.of(source)):
+                files += [(file, source) for file in files_in(stat, source, Path(unpacked))]
+        if not files:
+            raise UsageError(
+                f"no file to propose a contract from in {' or '.join(folders) or 'any source'}",
+                remedy="put a file there whose name matches the source's patterns",
+            )
+        proposal = infer_contract(files, stream, scratch=config.paths.scratch)
+        return _cover_all_dates(config, proposal, files)
 
 
 def _cover_all_dates(
