@@ -18,6 +18,7 @@ from headrace.producers.spool import Spool
 
 if TYPE_CHECKING:
     from headrace.producers.object_intake import ObjectIntake
+    from headrace.producers.object_put_away import ObjectPutAway
 
 
 class SourceIntake(Protocol):
@@ -53,6 +54,7 @@ class Intakes:
         self._put_away = PutAway(root, ledger)
         self._of_logs = FollowIntake(root, ledger, spool, receiving)
         self._of_objects: ObjectIntake | None = None
+        self._objects_put_away: ObjectPutAway | None = None
 
     def of(self, source: FileSource) -> SourceIntake:
         """What takes a source's files in."""
@@ -64,7 +66,13 @@ class Intakes:
         self, source_name: str, source: FileSource, only: Collection[str] | None = None
     ) -> int:
         """Put away the files of a source (of these names) that have landed; how many. Blocks."""
-        return self._put_away.put_away(source_name, source, only)
+        if not is_object_place(source.path):
+            return self._put_away.put_away(source_name, source, only)
+        if self._objects_put_away is None:
+            from headrace.producers.object_put_away import ObjectPutAway
+
+            self._objects_put_away = ObjectPutAway(self._ledger, self.of_objects.store)
+        return self._objects_put_away.put_away(source_name, source, only)
 
     @property
     def of_objects(self) -> ObjectIntake:

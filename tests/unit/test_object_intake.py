@@ -9,17 +9,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from faults.proxy import FaultyProxy
 from headrace.config_files import FileSource
 from headrace.errors import ConfigError
 from headrace.object_place import is_object_place
-from headrace.producers.delivery import DeliveryRow, DeliveryState
+from headrace.producers.delivery import (
+    BronzeVersion,
+    DeliveryRow,
+    DeliveryState,
+    FrozenReading,
+    RecordCount,
+)
 from headrace.producers.files.object_errors import ObjectUnreadableError
 from headrace.producers.files.object_store import ObjectStore, StoredObject
 from headrace.producers.intake import Intake, Look, Taken
 from headrace.producers.ledger import Ledger
 from headrace.producers.object_intake import ObjectIntake, open_store
+from headrace.producers.object_put_away import ObjectPutAway
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.source_intake import SourceIntake
@@ -68,6 +76,16 @@ class Shop:
             for look in self.looks()
             if look.ready
         ]
+
+    def put_away(self) -> int:
+        return ObjectPutAway(self.ledger, self.objects.store).put_away("sales", self.source)
+
+    def land(self) -> None:
+        """All that is on its way lands."""
+        for row in self.rows(DeliveryState.RECEIVED):
+            self.ledger.freeze(row.delivery_id, FrozenReading("{}", 0))
+            self.ledger.published(row.delivery_id, RecordCount(1, 0), 0)
+            self.ledger.land([row.delivery_id], BronzeVersion("bronze", 1), BEGAN)
 
     def rows(self, *states: DeliveryState) -> list[DeliveryRow]:
         return self.ledger.deliveries(states or list(DeliveryState))
@@ -333,3 +351,94 @@ def test_a_renamed_source_over_the_same_prefix_is_refused(tmp_path: Path, bucket
     one.folders.refuse_a_renamed_source({"sales": one.source})
     with pytest.raises(ConfigError, match=f"sources.shop watches s3://{bucket.name}/in"):
         one.folders.refuse_a_renamed_source({"shop": one.source})
+
+
+# --- after landing
+
+
+@pytest.mark.parametrize("after_landing", ["move", "delete"])
+def test_objects_are_put_away_once_all_of_them_has_landed(
+    tmp_path: Path, bucket: Bucket, after_landing: str
+) -> None:
+    move_to = f"s3://{bucket.name}/done" if after_landing == "move" else None
+    one = shop(
+        tmp_path,
+        bucket,
+        after_landing=after_landing,
+        move_to=move_to,
+        patterns=["*.csv", "*.zip"],
+    )
+    for name in ("a b+%41.csv", "sub/\xfc.csv"):
+        bucket.put("in/" + name, name)
+    bucket.put("in/repeats.csv", "a b+%41.csv")
+    bucket.put("in/x.zip", archive(one=b"1", two=b"2"))
+    bucket.put("in/left.txt", b"no")
+    one.pass_over()
+    assert one.put_away() == 0, "nothing has landed yet"
+    one.land()
+    bucket.put("in/late.csv", b"not landed")
+    one.pass_over()
+    assert one.put_away() == 4
+    assert bucket.keys("in/") == ["in/late.csv", "in/left.txt"]
+    moved = {"a b+%41.csv", "sub/\xfc.csv", "repeats.csv", "x.zip"} if move_to else set()
+    assert set(bucket.keys("done/")) == {"done/" + name for name in moved}
+    if move_to:
+        assert bucket.read("done/sub/\xfc.csv").decode() == "sub/\xfc.csv"
+    # The same name with other content is another delivery, and takes no other's place.
+    bucket.put("in/sub/\xfc.csv", b"corrected")
+    one.pass_over()
+    one.land()
+    one = one.restart()
+    assert one.put_away() == 2
+    if move_to:
+        assert bucket.read("done/sub/\xfc.csv").decode() == "sub/\xfc.csv"
+        assert bucket.read("done/sub/\xfc-2.csv") == b"corrected"
+    assert one.put_away() == 0
+    assert one.restart().pass_over() == []
+
+
+def test_an_object_replaced_since_it_was_taken_stays(tmp_path: Path, bucket: Bucket) -> None:
+    bucket.put("in/a.csv", b"A")
+    one = shop(tmp_path, bucket, after_landing="delete")
+    one.pass_over()
+    one.land()
+    bucket.put("in/a.csv", b"B")
+    assert one.put_away() == 0
+    one.pass_over()
+    assert [row.state.value for row in one.rows()] == ["landed", "received"]
+    assert bucket.read("in/a.csv") == b"B"
+
+
+def test_killed_between_the_copy_and_the_deletion_a_move_ends_as_if_it_had_not_been(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("in/a.csv", b"A")
+    move_to = f"s3://{bucket.name}/done"
+    one = shop(tmp_path, bucket, after_landing="move", move_to=move_to)
+    one.pass_over()
+    one.land()
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ObjectStore, "delete", kill)
+        with pytest.raises(Killed):
+            one.put_away()
+    assert bucket.keys() == ["done/a.csv", "in/a.csv"]
+    assert one.restart().put_away() == 1
+    assert bucket.keys() == ["done/a.csv"]
+
+
+def test_what_cannot_be_moved_stays_and_is_said_once(tmp_path: Path, bucket: Bucket) -> None:
+    bucket.put("in/a.csv", b"A")
+    one = shop(tmp_path, bucket, after_landing="move", move_to="s3://no-such-bucket/done")
+    one.pass_over()
+    one.land()
+    putting = ObjectPutAway(one.ledger, one.objects.store)
+    with structlog.testing.capture_logs() as logs:
+        assert [putting.put_away("sales", one.source) for _ in range(2)] == [0, 0]
+    (said,) = logs
+    assert said["event"] == "file_not_put_away"
+    assert "no-such-bucket" in said["reason"]
+    assert bucket.keys() == ["in/a.csv"]
