@@ -60,7 +60,11 @@ def configure_logs(
         structlog.stdlib.add_logger_name,
         _add_time,
     ]
-    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(colors=out.isatty())
+    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer(
+        colors=out.isatty(),
+        # Tracebacks without the values of variables: there may be secrets among them.
+        exception_formatter=structlog.dev.RichTracebackFormatter(show_locals=False),
+    )
     if is_json:
         shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer()

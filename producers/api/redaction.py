@@ -20,7 +20,7 @@ _SECRET_NAME: Final = re.compile(
     re.IGNORECASE,
 )
 _PAIR: Final = re.compile(r"([?&;])([^=&;?#\s<>\"']{1,100})=([^&;#\s<>\"']*)")
-_USER: Final = re.compile(r"(\w+://)[^/?#\s@]+@")
+_USER: Final = re.compile(r"(\b\w{1,20}://)[^/?#\s@]{1,200}@")
 _SECRET_HEADERS: Final = frozenset(
     {"authorization", "proxy-authorization", "set-cookie", "set-cookie2", "cookie"}
 )

@@ -16,6 +16,7 @@ from typing import Final
 LONGEST_WAIT_SECONDS: Final = 86_400.0
 """What asks for longer is asked again after a day: it may be a mistake."""
 
+_LONGEST_VALUE: Final = 500  # dates are read by what takes its time for long texts
 _NUMBER: Final = re.compile(r"\d{1,20}(?:\.\d{1,9})?\Z", re.ASCII)
 _PREFIXES: Final = ("x-ratelimit-", "x-rate-limit-", "ratelimit-")
 # `limit=100, remaining=0, reset=5` of the IETF's early drafts, `"burst";r=0;t=5` of the later ones.
@@ -107,7 +108,8 @@ def _listed_limits(headers: Sequence[tuple[str, str]]) -> list[ServerLimit]:
 
 
 def _value(headers: Sequence[tuple[str, str]], name: str) -> str | None:
-    return next((value.strip() for key, value in headers if key.lower() == name), None)
+    value = next((value for key, value in headers if key.lower() == name), None)
+    return None if value is None else value[:_LONGEST_VALUE].strip()
 
 
 def _number(text: str) -> float | None:

@@ -228,3 +228,14 @@ def test_messages_that_are_never_the_same_are_not_all_remembered() -> None:
     for number in range(5_000):
         assert said(filter_, "aiokafka", f"at {number}", 0.0)
     assert len(filter_._said_at) <= 1_000
+
+
+def test_a_traceback_shows_no_values_of_variables() -> None:
+    out = configured(Terminal())
+    token = "s3cret" + "-token"
+    try:
+        int(token[:1])
+    except ValueError:
+        structlog.get_logger("a").exception("failed")
+    assert "invalid literal for int" in out.getvalue()
+    assert token not in out.getvalue()
