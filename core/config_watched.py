@@ -54,6 +54,12 @@ def _check_followed(source: FileSource) -> None:
             "`follow = true` takes the lines of a file piece by piece, so `format` has to say what"
             f' they are: "lines", "ndjson" or "csv"; found {source.format or "none"}'
         )
+    if source.format == "lines" and source.lines.pattern is None:
+        raise ValueError(
+            "`follow = true` with lines: say how all of them are read, such as `lines = { pattern ="
+            ' "apache_combined" }`, or "(?P<line>.*)" for whole lines: no piece can say it for the'
+            " others"
+        )
     if source.format == "csv" and source.csv.header is None:
         raise ValueError(
             "`follow = true` with CSV: say whether a file begins with a header,"

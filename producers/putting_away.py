@@ -10,6 +10,7 @@ from typing import Final
 
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.follower import Follower
+from headrace.producers.ledger import Receipt
 from headrace.producers.pipeline import Pipeline
 from headrace.producers.taking import Taking
 
@@ -30,6 +31,11 @@ class PuttingAway(Follower):
         self._pipeline = pipeline
         self._every_seconds = every_seconds
         self._news = asyncio.Event()
+
+    def received(self, receipt: Receipt) -> None:
+        """A file may go at once that repeats one which has landed."""
+        if receipt.duplicate_of is not None and receipt.identity.source == self._source:
+            self._news.set()
 
     def landed(self, rows: Sequence[DeliveryRow]) -> None:
         """Some of its files may go."""

@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from headrace.config_files import FileSource
+from headrace.config_files import FileSource, LinesOptions
 from headrace.producers.delivery import DeliveryRow, DeliveryState
 from headrace.producers.follow_intake import FollowIntake
 from headrace.producers.intake import Look
@@ -24,6 +24,7 @@ LOGS = FileSource(
     patterns=("*.log", "*.log.*"),
     follow=True,
     format="lines",
+    lines=LinesOptions(pattern="(?P<line>.*)"),
     settle=0,
 )
 

@@ -11,6 +11,9 @@ from headrace.config import Settings
 from headrace.config_files import FileSource
 
 
+LINES: dict[str, Any] = {"format": "lines", "lines": {"pattern": "apache_common"}}
+
+
 def settings(**sources: dict[str, Any]) -> Settings:
     """A project with these sources."""
     base = {"kind": "files", "stream": "sales", "path": "inbox"}
@@ -32,11 +35,12 @@ def settings(**sources: dict[str, Any]) -> Settings:
         ({"marker": "day/_SUCCESS"}, "expected a suffix such as"),
         ({"follow": True}, "`format` has to say what they are"),
         ({"follow": True, "format": "json"}, "found json"),
+        ({"follow": True, "format": "lines"}, "say how all of them are read"),
         ({"follow": True, "format": "csv"}, "say whether a file begins with a header"),
-        ({"follow": True, "format": "lines", "after_landing": "delete"}, "`after_landing` do not"),
-        ({"follow": True, "format": "lines", "marker": ".done"}, "`marker` do not go together"),
-        ({"follow": True, "format": "lines", "identity": "name+content"}, "`identity` do not"),
-        ({"follow": True, "format": "lines", "encoding": "UTF16"}, "one-byte line ends"),
+        ({"follow": True, **LINES, "after_landing": "delete"}, "`after_landing` do not"),
+        ({"follow": True, **LINES, "marker": ".done"}, "`marker` do not go together"),
+        ({"follow": True, **LINES, "identity": "name+content"}, "`identity` do not"),
+        ({"follow": True, **LINES, "encoding": "UTF16"}, "one-byte line ends"),
     ],
 )
 def test_what_contradicts_itself_is_refused(keys: dict[str, Any], said: str) -> None:
@@ -49,7 +53,7 @@ def test_what_contradicts_itself_is_refused(keys: dict[str, Any], said: str) -> 
     [
         {"marker": ".done"},
         {"marker": "_SUCCESS"},
-        {"follow": True, "format": "lines"},
+        {"follow": True, **LINES},
         {"follow": True, "format": "csv", "csv": {"header": True}},
         {"follow": True, "format": "ndjson", "encoding": "cp1252"},
     ],
