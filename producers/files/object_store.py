@@ -138,7 +138,12 @@ class ObjectStore:
             else:
                 self._client.copy(source, to.bucket, key, ExtraArgs=only_this, Config=_in_parts())
         except (ClientError, BotoCoreError, OSError) as error:
-            raise self.at(to)._meant(error, f"s3:PutObject on {key} in {to.bucket}") from error
+            raise store_error(
+                error,
+                doing=f"s3:PutObject on {key} in {to.bucket}",
+                bucket=to.bucket,
+                region=self._options.region,
+            ) from error
         copied = self.at(to).find(key)
         if copied is None or copied.size != stored.size:
             raise ObjectUnreadableError(f"its copy {key} in {to.bucket} is not there, or not whole")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 import json
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +18,11 @@ import structlog
 
 from faults.proxy import FaultyProxy
 from headrace.cli.trial import try_source
+from headrace.config_file import load_config
 from headrace.infra.broker.server import BrokerServer
 from headrace.producers.service import produce_once
 from parts.s3 import S3Server
+from support.doc_configs import project_of
 from support.object_bucket import Bucket
 from support.produce_project import ProduceProject, read_topic
 from support.produce_staying import deliveries, names, staying, until
@@ -148,3 +154,42 @@ async def test_a_producer_that_stays_lists_again_and_outlasts_the_store(
             bucket.put("in/b.csv", "item\nb\n")
             await until(lambda: names(project, "published") == {"a.csv", "b.csv"})
     assert len(deliveries(project)) == 2
+
+
+def csv_rows(data: bytes) -> int:
+    return sum(1 for row in csv.reader(io.StringIO(data.decode())) if row) - 1
+
+
+async def test_the_page_s_own_config_brings_real_files_of_a_bucket_in(
+    tmp_path: Path,
+    bucket: Bucket,
+    embedded_broker: BrokerServer,
+    shared_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EXPORTS_KEY_ID", bucket.server.access_key)
+    monkeypatch.setenv("EXPORTS_SECRET", bucket.server.secret_key)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    stations = (shared_data / "streams" / "201508_station_data.csv").read_bytes()
+    weather = (shared_data / "weather" / "seattle-weather.csv").read_bytes()
+    days = sorted((shared_data / "retail" / "by-day").glob("*.csv"))[:2]
+    events = (shared_data / "github-events" / "2021-07-21-few-hours.ndjson").read_bytes()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for day in days:
+            archive.write(day, day.name)
+    bucket.put("exports/2015/stations.csv", stations)
+    bucket.put("exports/weather.csv.gz", gzip.compress(weather))
+    bucket.put("exports/retail.zip", packed.getvalue())
+    bucket.put("exports/drafts/weather.csv", b"left out\n1\n")
+    bucket.put("events/2021-07-21.ndjson", events)
+    replacing = {"https://s3.example.com": bucket.server.endpoint, "acme-data": bucket.name}
+    config = load_config(project_of("sources/object-storage.md", tmp_path / "shop", replacing))
+    summary = await produce_once(config, bootstrap_servers=embedded_broker.bootstrap_servers)
+    rows = [csv_rows(data) for data in (stations, weather, *(day.read_bytes() for day in days))]
+    exports = await values(embedded_broker, "shop.exports")
+    assert sum(exports.values()) == sum(rows)
+    arrived = await values(embedded_broker, "shop.events")
+    assert sum(arrived.values()) == len(events.splitlines())
+    assert summary.figures()["received"] == 5
+    assert summary.unreadable_records == 0
