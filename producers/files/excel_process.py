@@ -68,13 +68,13 @@ def sheet_records(
 
 
 def find_header(rows: Sequence[_Row]) -> int | None:
-    """The row that names columns: the first at least half as full as the fullest of the first.
+    """The row that names columns: the first more than half as full as the fullest of the first.
 
     Titles and remarks above a table fill a cell or two. None where all are empty.
     """
     filled = [sum(_value(cell) is not None for cell in row) for row in rows]
     fullest = max(filled, default=0)
-    return next((i for i, count in enumerate(filled) if count and 2 * count >= fullest), None)
+    return next((i for i, count in enumerate(filled) if 2 * count > fullest), None)
 
 
 def _sheet(workbook: CalamineWorkbook, name: str | None) -> CalamineSheet:

@@ -67,7 +67,7 @@ def batches(
     scratch: Path,
     event_time: object = "arrival",
     first_number: int = 0,
-    **settings: object,
+    **settings: Any,
 ) -> list[RecordBatch]:
     """A file detected and read as a delivery is."""
     rules = Stream.model_validate({"event_time": event_time})
@@ -99,7 +99,7 @@ def errors(read: Sequence[RecordBatch]) -> list[str]:
     return [error for batch in read for error in batch.errors or ()]
 
 
-def records(path: Path, scratch: Path, **settings: object) -> list[dict[str, Any]]:
+def records(path: Path, scratch: Path, **settings: Any) -> list[dict[str, Any]]:
     """All records of a file, each of which must be readable."""
     read = batches(path, scratch, **settings)
     assert errors(read) == []
@@ -133,7 +133,7 @@ def write_workbook(path: Path, rows: Sequence[Row], title: Sequence[str] = ()) -
 def write_open_document(path: Path, rows: Sequence[Row]) -> None:
     """An .ods file, as little as one is (OpenDocument 1.3, part 3)."""
     names = "urn:oasis:names:tc:opendocument:xmlns:"
-    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    lines: list[list[object]] = [list(rows[0]), *(list(row.values()) for row in rows)]
     cells = "".join(
         f"<table:table-row>{''.join(map(_cell, line))}</table:table-row>" for line in lines
     )

@@ -32,7 +32,7 @@ def taken_apart(found: Any) -> list[Any]:
     return found if isinstance(found, list) else [] if found is None else [found]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(
     document=st.dictionaries(names, documents, max_size=4),
     path=st.sampled_from(["a", "a.b", "a.b.c", "b[].a", "a[*].b", "a.b[].c"]),
@@ -60,7 +60,7 @@ def test_a_path_finds_what_jmespath_finds(
         assert [piece.problem[:24] for piece in pieces] == ["has nothing at the path "]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(
     document=st.dictionaries(names, documents, min_size=1, max_size=4),
     chunk_bytes=chunks,

@@ -23,7 +23,7 @@ from support.file_forms import batches, records
 ITEM = XmlPath.parse("/rss/channel/item")
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"]), max_size=6).map(str.strip)
 names = st.sampled_from(["a", "b", "item", "é"])
-elements = st.recursive(
+elements: st.SearchStrategy[Any] = st.recursive(
     st.tuples(texts, st.dictionaries(names, texts, max_size=2), st.just([])),
     lambda inner: st.tuples(
         texts,
@@ -61,7 +61,7 @@ def read(data: bytes, path: XmlPath = ITEM, chunk_bytes: int = 1_000) -> list[Ma
     ]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(items=st.lists(elements, max_size=4), chunk_bytes=st.sampled_from([1, 3, 50, 100_000]))
 def test_elements_of_any_shape_in_any_chunks(items: list[Any], chunk_bytes: int) -> None:
     channel = element("channel", ("x", {}, [("title", ("t", {}, []))]))
