@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import click
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, BeforeValidator, SecretStr
+from pydantic import BaseModel, BeforeValidator, JsonValue, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -35,6 +35,7 @@ _PLAIN_TYPES = {
     bool: "true or false",
     date: "date",
 }
+_ANY_SCALAR = frozenset({str, int, float, bool, date})
 
 CONFIG_HEAD = """\
 # Config reference
@@ -149,15 +150,20 @@ def unit_of(field: FieldInfo) -> str | None:
 
 def type_text(annotation: Any) -> str:
     """A type in a reader's words."""
+    if annotation is JsonValue:  # it cannot be looked into, as it holds itself
+        return "any value"
     if annotation in _PLAIN_TYPES:
         return _PLAIN_TYPES[annotation]
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if set(arguments) >= _ANY_SCALAR:
+        more = [type_text(part) for part in arguments if part not in _ANY_SCALAR]
+        return " or ".join(["value", *more])
     if origin is Literal:
         return " or ".join(f"`{toml(value)}`" for value in arguments)
-    if origin is tuple:
-        return f"list of {type_text(arguments[0])}s"
+    if origin in (tuple, list):
+        return f"list of {plural(type_text(arguments[0]))}"
     if origin is dict:
-        return f"table of {type_text(arguments[1])}s"
+        return f"table of {plural(type_text(arguments[1]))}"
     if nested(annotation):
         return "table"
     if origin is Annotated:
@@ -166,6 +172,12 @@ def type_text(annotation: Any) -> str:
         raise TypeError(f"no words for the type {annotation!r}")
     parts = [type_text(part) for part in arguments if part is not type(None)]
     return " or ".join(dict.fromkeys(parts))
+
+
+def plural(text: str) -> str:
+    """Of a type in a reader's words."""
+    words = text.split(" or ")
+    return " or ".join(word if " of " in word else f"{word}s" for word in words)
 
 
 def toml(value: Any) -> str:
