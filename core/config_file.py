@@ -15,9 +15,11 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
 
 from headrace.config import ENV_PREFIX, Config, Settings
+from headrace.config_objects import found_again
 from headrace.config_secrets import EnvironmentValue
 from headrace.config_section import check_name
 from headrace.errors import ConfigError, UsageError
+from headrace.object_place import is_object_place
 from headrace.paths import ProjectPaths
 from headrace.stream import Stream
 
@@ -56,7 +58,7 @@ def load_config(root: Path) -> Config:
 def _check_lake(config: Config) -> None:
     lake = Path(config.lake_uri)
     for name, source in config.file_sources.items():
-        if "://" in source.path:
+        if is_object_place(source.path):
             continue
         folder = (config.root / source.path).resolve()
         if "://" not in config.lake_uri and lake.is_relative_to(folder):
@@ -65,6 +67,13 @@ def _check_lake(config: Config) -> None:
                 " files would be taken for deliveries",
                 remedy="watch a folder of its own, such as inbox",
             )
+    lake_options = config.settings.lake.options
+    for name, what in found_again(config.file_sources, config.lake_uri, lake_options):
+        raise ConfigError(
+            f"headrace.toml: sources.{name}.path: {what} is below"
+            f" {config.file_sources[name].path}, and would be taken for deliveries",
+            remedy="watch a prefix of its own, such as s3://bucket/inbox",
+        )
     found = sorted(_NOT_IN_LAKE_URI & set(config.lake_uri))
     if found:
         raise ConfigError(

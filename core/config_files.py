@@ -207,6 +207,6 @@ class FileSource(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> FileSource:
-        check_watched(self)
         check_objects(self)
+        check_watched(self)
         return self

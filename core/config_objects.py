@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from headrace.object_place import is_object_place, object_place
@@ -22,6 +23,29 @@ def check_objects(source: FileSource) -> None:
         raise ValueError(f'`listing = "{source.listing}"` is for a path such as s3://bucket/prefix')
     if source.move_to is not None and is_object_place(source.move_to):
         raise ValueError("`move_to` of a folder is a folder, as no object store is")
+
+
+def found_again(
+    sources: Mapping[str, FileSource], lake_uri: str, lake_options: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Sources that would take for deliveries what headrace itself writes, each with what that is.
+
+    That is the lake, or what another source moves.
+    """
+    prefixes = {name: s for name, s in sources.items() if is_object_place(s.path)}
+    for name, source in prefixes.items():
+        place = object_place(source.path)
+        written = [(f"the lake ({lake_uri})", lake_uri, lake_options)]
+        written += [
+            (f"what sources.{other} moves ({of.move_to})", of.move_to, of.options)
+            for other, of in prefixes.items()
+            if of.move_to is not None
+        ]
+        for what, uri, options in written:
+            if is_object_place(uri) and place.holds(object_place(uri)):
+                stores = [storage_options(each).endpoint for each in (source.options, options)]
+                if stores[0] == stores[1]:
+                    yield name, what
 
 
 def _check_prefix(source: FileSource) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
+from headrace.config_file import load_config
 from headrace.config_files import FileSource
+from headrace.errors import ConfigError
 
 
 def source(**keys: object) -> FileSource:
@@ -42,3 +46,39 @@ def test_a_prefix_is_a_source() -> None:
 def test_what_makes_no_sense_is_refused(keys: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         source(**keys)
+
+
+PREFIX = """
+[project]
+name = "shop"
+[sources.sales]
+kind = "files"
+path = "s3://bucket/in"
+stream = "sales"
+"""
+MOVES = """
+[sources.other]
+kind = "files"
+path = "s3://bucket/other"
+stream = "sales"
+after_landing = "move"
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ('[lake]\nuri = "s3://bucket/in/lake"\n', "the lake .* is below s3://bucket/in"),
+        (MOVES + 'move_to = "s3://bucket/in/done"\n', "what sources.other moves .* is below"),
+    ],
+)
+def test_what_headrace_writes_itself_is_not_watched(
+    tmp_path: Path, more: str, message: str
+) -> None:
+    (tmp_path / "headrace.toml").write_text(PREFIX + more)
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path)
+    # Another store may have a bucket of that name.
+    elsewhere = '[sources.sales.options]\naws_endpoint_url = "https://s3.example.com"\n'
+    (tmp_path / "headrace.toml").write_text(PREFIX + elsewhere + more)
+    assert load_config(tmp_path).file_sources["sales"].path == "s3://bucket/in"
