@@ -21,7 +21,7 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
   --no-header --no-annotate $(UPGRADE)
 PACKAGE_FOLDERS := core cli consumers examples infra lakehouse orchestration producers
 
-.PHONY: help install demo test lint soak fuzz parts bench bench-drops bench-restart bench-sizes docs lock clean FORCE
+.PHONY: help install demo test lint soak soak-webhooks fuzz parts bench bench-drops bench-restart bench-sizes bench-many-files bench-webhooks docs lock clean FORCE
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ lint: install  ## format, lint, types, imports, dependencies, dead code, spellin
 soak: install parts  ## kill everything at random 1,000 times, then count (SOAK_ARGS="--kills 50 --seed 7")
 	@PYTHONPATH=tests $(PY) -P -m faults.soak $(SOAK_ARGS)
 
+soak-webhooks: install  ## kill a producer 20 times amid calls, then count those acknowledged (SOAK_ARGS="--kills 50")
+	@PYTHONPATH=tests $(PY) -P -m faults.webhook_kills $(SOAK_ARGS)
+
 parts:  ## the real parts that tests can use: Apache Kafka, an S3 server, Prometheus, a browser, docker compose
 	@tests/install-parts
 
@@ -57,6 +60,12 @@ bench-restart: install  ## seconds from kill -9 of a consumer to its next commit
 
 bench-sizes: install  ## 5 GB of CSV and 1 GB of JSON in one line: records per second, peak memory
 	@$(PY) -P benchmarks/sizes.py $(SIZES_ARGS)
+
+bench-webhooks: install  ## calls per second a webhook acknowledges, their p99, and how fast they land
+	@$(PY) -P benchmarks/webhooks.py $(WEBHOOKS_ARGS)
+
+bench-many-files: install  ## 100,000 small files in one folder: seconds to find them, and what comes after
+	@$(PY) -P benchmarks/many_files.py
 
 bench-drops: install  ## under `up`: seconds from a dropped file to gold, CPU and memory at rest
 	@$(PY) -P benchmarks/drops.py

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from headrace.config import Settings
 from headrace.config_files import FileSource
 
-
 LINES: dict[str, Any] = {"format": "lines", "lines": {"pattern": "apache_common"}}
 
 
