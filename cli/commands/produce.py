@@ -76,10 +76,11 @@ def command(
 ) -> None:
     """Make what arrives durable and publish it, record by record.
 
-    It watches the sources' folders until it is stopped (Ctrl-C), and serves /metrics, /healthz and
-    POST /produce. With --once it takes what is there; where a producer is at work already, that one
-    is asked to. Exit code 1 says that a delivery was rejected or could not be published; `headrace
-    deliveries` says why.
+    It watches the sources' folders until it is stopped (Ctrl-C), and serves /metrics, /healthz,
+    POST /hooks/SOURCE (webhooks) and POST /produce. With --once it takes what is there; where a
+    producer is at work already, that one is asked to. Exit code 1 says that a delivery was rejected
+    or could not be published, or that a source could not be reached; `headrace deliveries` says
+    why.
     """
     dates = dates_of(from_, to)
     if not once and (source is not None or until_landed or dates is not None):
@@ -153,8 +154,13 @@ def _stay(
 
 
 def _watching(config: Config, host: str, port: int | None) -> str:
+    from headrace.config_webhook import WebhookSource
+
     folders = [s.path for s in config.file_sources.values() if s.every is None]
     served = "" if port is None else f"; metrics at http://{host}:{port}/metrics"
+    hooks = [name for name, s in config.settings.sources.items() if isinstance(s, WebhookSource)]
+    if hooks:
+        served += f"; webhooks at http://{host}:{port}/hooks/ of {', '.join(hooks)}"
     return f"watching {', '.join(folders) or 'nothing'}{served} (Ctrl-C ends it)"
 
 

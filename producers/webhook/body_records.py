@@ -170,13 +170,13 @@ def _members(source: WebhookSource, headers: Headers) -> str:
 def _fields(body: bytes, encoding: str) -> dict[str, str | list[str]]:
     """A field that stands there several times is an array."""
     fields: dict[str, str | list[str]] = {}
-    text = body.decode(encoding, errors="replace")
-    for name, value in parse_qsl(
-        text,
+    pairs = parse_qsl(
+        _clean(body.decode(encoding, errors="replace")),
         keep_blank_values=True,
         encoding=encoding,
         errors="replace",
-    ):
+    )
+    for name, value in (map(_clean, pair) for pair in pairs):
         before = fields.get(name)
         if before is None:
             fields[name] = value
@@ -185,6 +185,11 @@ def _fields(body: bytes, encoding: str) -> dict[str, str | list[str]]:
         else:
             fields[name] = [before, value]
     return fields
+
+
+def _clean(text: str) -> str:
+    """Without lone surrogates, which some encodings have and JSON has not."""
+    return text.encode(errors="replace").decode()
 
 
 def _text_or_base64(body: bytes, encoding: str) -> dict[str, str]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
+from faults.webhook_kills import kill_under_load
 from headrace.infra.broker.server import BrokerServer
+from headrace.producers.delivery import Exchange, IdentityBy
+from headrace.producers.service import produce_once
 from headrace.producers.spool import Spool
-from support.produce_project import ProduceProject, read_topic
+from headrace.producers.webhook.call import Call
+from headrace.producers.webhook.journal import Journal
+from support.hook_caller import signed_as_github
+from support.produce_project import ProduceProject, lasting_port, read_topic
 from support.produce_staying import Staying, deliveries, names, staying, until
 
 SECRET = "It's a Secret to Everybody"
@@ -35,14 +40,7 @@ def project(tmp_path: Path) -> ProduceProject:
 
 
 def github(body: bytes, event: str, delivery: str) -> dict[str, str]:
-    """The headers that GitHub sends; the signature is made here, not by headrace."""
-    mac = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
-    return {
-        "Content-Type": "application/json",
-        "X-GitHub-Event": event,
-        "X-GitHub-Delivery": delivery,
-        "X-Hub-Signature-256": f"sha256={mac}",
-    }
+    return signed_as_github(SECRET, body, delivery, event)
 
 
 def client(at: Staying) -> httpx.AsyncClient:
@@ -93,3 +91,98 @@ async def test_every_payload_of_github_is_on_the_topic_byte_for_byte_with_its_ev
     counted = Counter(json.loads(value)["_headers"]["X-GitHub-Event"] for value in records.values())
     assert len(counted) == 60
     assert (counted["issues"], counted["pull_request"], counted["discussion"]) == (28, 28, 14)
+
+
+async def test_calls_are_answered_while_broker_and_lake_are_away(
+    project: ProduceProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.producers.broker_session.CONNECT_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("headrace.producers.staying._ANEW_SECONDS", 0.1)
+    monkeypatch.setattr("headrace.producers.publisher.STALLED_AFTER_SECONDS", 2.0)
+    port = lasting_port()
+    lake = project.root / "lake"
+    lake.write_text("no folder")
+    sent = [f"guid-{number}" for number in range(30)]
+
+    async def send(caller: httpx.AsyncClient, *ids: str) -> None:
+        for id_ in ids:
+            body = json.dumps({"id": id_}).encode()
+            answer = await caller.post(
+                "/hooks/github", content=body, headers=github(body, "push", id_)
+            )
+            assert answer.status_code == 202
+
+    async def until_well(caller: httpx.AsyncClient, *, ok: bool, reason: str = "") -> None:
+        async with asyncio.timeout(60):
+            while True:
+                said = (await caller.get("/healthz")).json()
+                if said["ok"] is ok and reason in (said["reason"] or ""):
+                    return
+                assert not at.task.done()
+                await asyncio.sleep(0.03)
+
+    async with (
+        staying(project.config, f"127.0.0.1:{port}", wait_until_ready=False) as at,
+        client(at) as caller,
+    ):
+        await until(lambda: at.task.done() or project.config.paths.ledger.exists())
+        await until_well(caller, ok=False, reason="lake")
+        await send(caller, *sent[:10])
+        lake.unlink()
+        await until_well(caller, ok=False, reason="broker")
+        await send(caller, *sent[10:20])
+        async with BrokerServer(tmp_path / "broker", port=port):
+            await until_well(caller, ok=True)
+            await until(lambda: names(project, "published") == set(sent[:20]))
+        await send(caller, *sent[20:25])
+        await until_well(caller, ok=False, reason="broker")
+        await send(caller, *sent[25:])
+        async with BrokerServer(tmp_path / "broker", port=port) as broker:
+            await until(lambda: names(project, "published") == set(sent))
+            assert not at.task.done()
+            records = await read_topic(broker.bootstrap_servers)
+    assert {json.loads(record.value or b"")["id"] for record in records} == set(sent)
+
+
+async def test_what_stands_in_a_journal_is_taken_in_by_whoever_is_the_producer_next(
+    project: ProduceProject, embedded_broker: BrokerServer
+) -> None:
+    journal = Journal(project.config.paths.spool / "github")
+    same = [call("a", b'{"n": 1}'), call("b", b'{"n": 2}'), call("a", b'{"n": 3}')]
+    by_content = [call(name, b'{"n": 4}', IdentityBy.CONTENT) for name in ("x", "y")]
+    for one in [*same, *by_content]:
+        await journal.append(one.to_bytes())
+    journal.close()
+    servers = embedded_broker.bootstrap_servers
+    summary = await produce_once(project.config, bootstrap_servers=servers)
+    assert (summary.published, summary.records) == (3, 3)
+    assert sorted((row.name, row.state.value) for row in deliveries(project)) == [
+        ("a", "duplicate"),
+        ("a", "published"),
+        ("b", "published"),
+        ("x", "published"),
+        ("y", "duplicate"),
+    ]
+    # Another pass takes nothing in again, nor does one whose ledger was lost and built anew.
+    for _ in range(2):
+        again = await produce_once(project.config, bootstrap_servers=servers)
+        assert again.received == 0
+        for file in project.config.paths.ledger.parent.glob("ledger.db*"):
+            file.unlink()
+    values = sorted(record.value or b"" for record in await read_topic(servers))
+    bare = [value.partition(b',"_headers"')[0] for value in values]
+    assert sorted(set(bare)) == [b'{"n": 1', b'{"n": 2', b'{"n": 4']
+
+
+def call(name: str, body: bytes, identity_by: IdentityBy = IdentityBy.NAME) -> Call:
+    exchange = Exchange(
+        "POST", "/hooks/github", None, (("content-type", "application/json"),), datetime.now(UTC)
+    )
+    return Call(name, identity_by, exchange, body)
+
+
+@pytest.mark.timeout(300)
+async def test_after_kills_amid_calls_bronze_has_each_acknowledged_one_once(tmp_path: Path) -> None:
+    outcome = await kill_under_load(tmp_path, kills=2, seed="1")
+    assert outcome.acknowledged > 100
+    assert (outcome.lost, outcome.doubled) == (0, 0)
