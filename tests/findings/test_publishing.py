@@ -150,7 +150,7 @@ async def test_a_header_option_that_is_corrected_halfway_does_not_shift_the_numb
     def read_as_it_is_now(name: str, _: FrozenReading) -> Reading:
         config = shop.config
         return detect(
-            shop.inbox / name, name, config.settings.sources["sales"], config.stream("sales")
+            shop.inbox / name, name, config.file_sources["sales"], config.stream("sales")
         )
 
     protection.is_replaced_by(deliverer, "_read_back", read_as_it_is_now)

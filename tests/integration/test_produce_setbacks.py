@@ -49,7 +49,7 @@ def take_in(config: Config) -> None:
         reconcile(ledger, spool)
         receiving = Receiving(ledger, spool, lambda: BEGAN)
         intake = Intake(config.root, ledger, spool, receiving)
-        for name, source in config.settings.sources.items():
+        for name, source in config.file_sources.items():
             intake.take(name, source, intake.look(name, source, 10**18).ready)
 
 

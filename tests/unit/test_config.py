@@ -125,8 +125,8 @@ def test_the_environment_wins_over_dotenv_and_dotenv_over_the_file(
     monkeypatch.setenv("HEADRACE_SOURCES__SALES__SETTLE", "9s")
     config = load_config(folder)
     assert config.lake_uri == "s3://from/environment"
-    assert config.settings.sources["sales"].settle == 9.0
-    assert config.settings.sources["sales"].path == "inbox"
+    assert config.file_sources["sales"].settle == 9.0
+    assert config.file_sources["sales"].path == "inbox"
 
 
 def test_dotenv_does_not_leak_into_the_process(

@@ -35,13 +35,13 @@ from headrace.stream import Stream
 RECEIVED_AT = datetime(2024, 5, 6, tzinfo=UTC)
 
 
-def source(**options: object) -> FileSource:
+def source(*, encoding: str | None = None, **options: object) -> FileSource:
     return FileSource(
         kind="files",
         path="inbox",
         stream="sales",
         format="csv",
-        encoding=options.pop("encoding", None),
+        encoding=encoding,
         csv=CsvOptions.model_validate(options),
     )
 
