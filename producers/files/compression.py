@@ -137,14 +137,7 @@ def open_decompressed(
     Reading it raises `DeliveryRejectedError` where it is damaged, cut off, passes `limits` or asks
     for too much memory; `name` is for these messages. Seeking back begins anew.
     """
-    return open_chunks(partial(_unpacked, path, compression, limits, name or path.name))
-
-
-def check_compressed(
-    path: Path, compression: Compression, limits: ExpansionLimits, name: str
-) -> int:
-    """Unpack it to its end and return its unpacked size in bytes, or raise as reading it would."""
-    return sum(map(len, _unpacked(path, compression, limits, name)))
+    return open_chunks(partial(unpacked, path, compression, limits, name or path.name))
 
 
 @contextmanager
@@ -157,15 +150,16 @@ def decompressed_copy(path: Path, compression: Compression | None, scratch: Path
         yield path
         return
     with tempfile.NamedTemporaryFile(dir=scratch, prefix="unpacked-") as copy:
-        for chunk in _unpacked(path, compression, None, path.name):
+        for chunk in unpacked(path, compression, None, path.name):
             copy.write(chunk)
         copy.flush()
         yield Path(copy.name)
 
 
-def _unpacked(
+def unpacked(
     path: Path, compression: Compression, limits: ExpansionLimits | None, name: str
 ) -> Generator[bytes, None, None]:
+    """The chunks that a compressed file is made of unpacked; raises as `open_decompressed`."""
     new = _DECOMPRESSORS[compression]
     with path.open("rb") as file:
         meter = ExpansionMeter(limits, name, path.stat().st_size) if limits else None
@@ -180,19 +174,19 @@ def _unpacked(
             elif stream.needs_input:
                 data = file.read(_INPUT_BYTES)
             try:
-                unpacked = stream.decompress(data, _OUTPUT_BYTES)
+                chunk = stream.decompress(data, _OUTPUT_BYTES)
             except _FAULTS as error:
                 raise _damaged(name, compression, file.tell(), error) from error
-            if not unpacked and not data and stream.needs_input and not stream.eof:
+            if not chunk and not data and stream.needs_input and not stream.eof:
                 raise CutOffError(
                     f"{name}: its {compression} data is cut off: it ends at byte {file.tell():,}"
                     " before its end mark",
                     remedy="fetch it again; the file that is whole is taken as a new delivery",
                 )
-            if unpacked:
+            if chunk:
                 if meter:
-                    meter.count(len(unpacked))
-                yield unpacked
+                    meter.count(len(chunk))
+                yield chunk
 
 
 def _behind_padding(file: BinaryIO, data: bytes) -> bytes:

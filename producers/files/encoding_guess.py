@@ -25,6 +25,8 @@ _JUDGED_BYTES: Final = 32_000
 _WIDE: Final = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 _CONTROLS: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd-\uffff]")
 _LINE_ENDS: Final = re.compile("[\r\n]")
+# None of these is the second byte of a character in any encoding that is weighed.
+_CELL_ENDS: Final = re.compile(rb"[\r\n\t,;\"]+")
 # Each stands for its likes: cp932 for Shift-JIS, cp949 for EUC-KR, gb18030 for GB2312 and GBK.
 _WESTERN: Final = "cp1252"
 _OTHERS: Final = (
@@ -70,8 +72,8 @@ def wide_encoding(sample: bytes) -> str | None:
 
 def guess_encoding(sample: bytes) -> str | None:
     """Python's name of the encoding of a text's beginning; None where nothing is likely."""
-    lines = [line for line in re.split(b"[\r\n]+", sample) if not line.isascii()]
-    judged = b"\n".join(lines)[:_JUDGED_BYTES]
+    cells = [cell for cell in _CELL_ENDS.split(sample) if not cell.isascii()]
+    judged = b"\n".join(cells)[:_JUDGED_BYTES]
     western = _is_western(judged)
     if western and not _OTHER_SCRIPT.search(judged):
         return _WESTERN

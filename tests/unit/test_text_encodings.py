@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,9 @@ from hypothesis import strategies as st
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files import csv_segments, text_encoding
+from headrace.producers.files.accented_lines import AccentedLines
 from headrace.producers.files.encoding_guess import guess_encoding, wide_encoding
+from headrace.producers.files.first_look import SAMPLE_BYTES
 from headrace.producers.files.reading import Reading, detect
 from headrace.producers.files.records import RecordBatch, read_records
 from headrace.producers.files.text_encoding import (
@@ -232,6 +235,51 @@ def test_one_bad_line_of_utf8_is_its_own_fault(folder: Path) -> None:
     assert batches[1].values == [b"4,Caf\xe9"]
     (error,) = batches[1].errors or [""]
     assert error.startswith("a.csv, line 5: byte 0xe9 at place 6 of the row is not valid utf-8")
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_the_first_accents_may_come_late(folder: Path, compress: Callable[[bytes], bytes]) -> None:
+    plain = "id,ville\n" + "1,Nice\n" * 80_000
+    assert len(plain) > SAMPLE_BYTES
+    late = plain + "2,Orléans\n3,Besançon\n4,Nîmes\n5,Sète\n"
+    reading, batches = load(folder / "l.csv", compress(late.encode("cp1252")))
+    assert reading.encoding == "cp1252"
+    assert values(batches)[-1] == {"id": "5", "ville": "Sète"}
+    reading, batches = load(folder / "l.csv", compress(late.encode() + b"6,Caf\xe9\n"))
+    assert reading.encoding == "utf-8"
+    assert [batch.values for batch in batches if batch.errors] == [[b"6,Caf\xe9"]]
+
+
+@pytest.mark.parametrize("shift", range(3))
+def test_a_line_longer_than_the_sample_may_be_cut_within_a_character(
+    folder: Path, shift: int
+) -> None:
+    records = [{"a": "x" * shift}, *({"a": "東京"} for _ in range(31_000))]
+    data = json.dumps(records, ensure_ascii=False).encode()
+    assert len(data) > SAMPLE_BYTES
+    reading, batches = load(folder / "l.json", data)
+    assert reading.encoding == "utf-8"
+    assert values(batches) == records
+    if shift == 0:
+        wide = json.dumps(records, ensure_ascii=False).encode("shift_jis")
+        assert load(folder / "l.json", 2 * wide)[0].encoding == "cp932"
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    lines=st.lists(st.sampled_from([b"abc", b"", b"caf\xe9", b"\xff", b"x" * 9]), max_size=9),
+    ends=st.booleans(),
+    size=st.integers(1, 12),
+)
+def test_accented_lines_are_the_same_in_any_chunks(
+    lines: list[bytes], ends: bool, size: int
+) -> None:
+    data = b"\n".join(lines) + b"\n" * ends
+    accented = AccentedLines()
+    for start in range(0, len(data), size):
+        accented.add(data[start : start + size])
+    accented.end()
+    assert accented.lines == [line for line in data.split(b"\n") if not line.isascii()]
 
 
 def test_a_byte_that_a_declared_encoding_has_not_is_named_as_it_stands(folder: Path) -> None:
