@@ -39,7 +39,7 @@ def refusal(folder: Path) -> str:
 
 def test_a_good_project_is_read_with_defaults(tmp_path: Path) -> None:
     config = load_config(project(tmp_path))
-    source = config.settings.sources["sales"]
+    source = config.file_sources["sales"]
     assert source.settle == 1.5
     assert "*.csv" in source.patterns
     assert config.topic("sales") == "shop.sales"

@@ -72,13 +72,15 @@ def table(tmp_path: Path) -> Callable[..., tuple[list[dict[str, str | None]], li
     """Writes a file, reads it back: its readable rows and the unreadable batches."""
 
     def read_table(
-        data: bytes, event_time: object = "arrival", **options: object
+        data: bytes,
+        event_time: object = "arrival",
+        encoding: str | None = None,
+        **options: object,
     ) -> tuple[list[dict[str, str | None]], list[RecordBatch]]:
         path = tmp_path / "t.csv"
         path.write_bytes(data)
-        reading = detect(
-            path, "t.csv", source(**options), Stream.model_validate({"event_time": event_time})
-        )
+        rules = Stream.model_validate({"event_time": event_time})
+        reading = detect(path, "t.csv", source(encoding=encoding, **options), rules)
         batches = read(path, reading)
         rows = [json.loads(v) for b in batches if b.errors is None for v in b.values]
         return rows, [b for b in batches if b.errors is not None]
