@@ -33,6 +33,8 @@ from headrace.producers.watched_folder import WatchedFolder, as_text
 
 # A backlog is taken in so many bytes at a time.
 PIECE_BYTES: Final = 64_000_000
+# Of logs that are gone, of each name: a file that is put back is known as long.
+_KEPT_POSITIONS: Final = 100
 _HASHED_BYTES: Final = 4 * 2**20
 _RETAKEN: Final = (*ACCEPTED_STATES, DeliveryState.DUPLICATE)
 
@@ -98,6 +100,7 @@ class FollowIntake(Intake):
                     self._known(source_name),
                 )
                 pieces, young, left = self._pieces_of(source_name, source, logs, matched, now_ns)
+                self._forget_long_gone(source_name, matched)
             except UnreadableLogError as error:
                 logs = [log for log in logs if log is not error.log]
                 if error.log.name in wanted:
@@ -216,6 +219,23 @@ class FollowIntake(Intake):
         ):
             return start
         return start.moved_to(origin.size_bytes, log.name, log.inode, log.read)
+
+    def _forget_long_gone(self, source_name: str, matched: Matched[FoundLog]) -> None:
+        """Positions are kept of what is there and of the last logs of a name, not for ever."""
+        known = self._known(source_name)
+        if len(known) <= _KEPT_POSITIONS:
+            return
+        latest: dict[str, int] = {}
+        for position in known:
+            latest[position.name] = max(latest.get(position.name, 0), position.number)
+        gone = [
+            position.key
+            for position in known
+            if position.key not in matched.going_on
+            and position.number <= latest[position.name] - _KEPT_POSITIONS
+        ]
+        if gone:
+            self._ledger.drop_cursors(source_name, gone)
 
     def _rejected(self, source_name: str, wanted: Collection[str]) -> tuple[DeliveryRow, ...]:
         """The rejected pieces of files that still lie there."""

@@ -6,9 +6,11 @@ Each step may be the last one before a crash: doing it again ends in the same.
 from __future__ import annotations
 
 import errno
+import fcntl
 import filecmp
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -24,7 +26,7 @@ _NO_LINKS: Final = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, er
 
 
 class FileElsewhereError(Exception):
-    """A file is not any more what it was seen as."""
+    """A file is not any more what it was seen as, or will not be."""
 
 
 def move_file(stat: FileStat, folder: Path) -> Path:
@@ -32,11 +34,11 @@ def move_file(stat: FileStat, folder: Path) -> Path:
 
     A name that another file has there gets a number. Across file systems, and where the file is a
     link, its bytes are copied, and on disk before it is removed. Raises `FileElsewhereError` where
-    it has changed since it was seen, `OSError`.
+    it has changed since it was seen or is being written, `OSError`.
     """
+    _check(stat)
     target = folder / stat.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    _check(stat)
     if not stat.path.is_symlink():
         try:
             moved = _linked(stat.path, target)
@@ -65,6 +67,29 @@ def _check(stat: FileStat) -> None:
         raise FileElsewhereError(f"{stat.name}: it is gone") from error
     if (now.st_ino, now.st_size, now.st_mtime_ns) != (stat.inode, stat.size, stat.mtime_ns):
         raise FileElsewhereError(f"{stat.name}: it has changed")
+    if is_being_written(stat.path):
+        raise FileElsewhereError(f"{stat.name}: it is open for writing")
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether some process has a file open for writing, as far as the system tells.
+
+    Linux grants a read lease on a file that nobody writes (fcntl(2), F_SETLEASE); on file systems
+    without leases, and of others' files, it says nothing.
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        # Who opens it right now would have us sent SIGIO, which ends a process; this one does not.
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    finally:
+        os.close(file)
+    return False
 
 
 def _linked(path: Path, target: Path) -> Path:

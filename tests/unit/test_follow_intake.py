@@ -252,6 +252,28 @@ def test_what_was_taken_whole_before_it_was_followed_is_not_taken_again(
     assert logs.names == ["access.log", "access.log@8-14"]
 
 
+def test_positions_of_logs_long_gone_are_forgotten(
+    logs: FollowedLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_intake, "_KEPT_POSITIONS", 3)
+    for number in range(7):
+        logs.append("access.log", f"{number}\n")
+        logs.take()
+        logs.rename("access.log", "access.log.1" if number else "access.log.kept")
+    logs.take()
+    assert sorted(logs.ledger.cursors("logs")) == [
+        "log:1:access.log",
+        "log:5:access.log",
+        "log:6:access.log",
+        "log:7:access.log",
+    ]
+    logs.append("access.log", "7\n")
+    logs.append("access.log.kept", "more\n")
+    logs.take()
+    assert sorted(logs.lines) == [*"01234567", "more"]
+    assert logs.names[-1] in {"access.log@8:0-2", "access.log@2-7"}
+
+
 def test_a_rejected_piece_is_told_of_while_its_log_lies_there(logs: FollowedLogs) -> None:
     path = logs.append("access.log", "one\n")
     logs.take()

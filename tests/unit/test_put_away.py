@@ -164,6 +164,22 @@ def test_a_file_that_changes_right_before_stays(
     assert shop.there() == ["a.csv"]
 
 
+def test_a_file_that_somebody_writes_stays_however_long_he_pauses(shop: Landing) -> None:
+    path = shop.drop("a.csv", "A")
+    shop.take()
+    shop.land()
+    with path.open("a") as file:
+        assert shop.put_away() == 0
+        assert shop.put_away(DELETE) == 0
+        file.write(" and more")
+    assert shop.put_away() == 0
+    shop.take()
+    shop.land()
+    with path.open("r"):  # who only reads has it still
+        assert shop.put_away() == 1
+    assert (shop.root / "done" / "a.csv").read_text() == "A and more"
+
+
 def archive(shop: Landing, **members: str | None) -> None:
     """Take an archive with members of this content; None: a rejected one."""
     path = shop.drop("a.zip", repr(members))
