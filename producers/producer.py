@@ -192,13 +192,13 @@ class Producer:
             self.pipeline,
             self.taking,
             self.polling,
+            self.adoption,
             look_at,
             progress,
             span,
         )
         await self.look_for_setbacks()
         if decision is None:
-            await self.adoption.catch_up(source)
             on_their_way = partial(outstanding, self.config, self._ledger, source)
         else:
             ids = await self._decider.carry_out(decision)

@@ -16,6 +16,7 @@ import structlog
 from headrace.config import Config, Source
 from headrace.config_api import ApiSource
 from headrace.config_files import FileSource
+from headrace.config_webhook import WebhookSource
 from headrace.producers.api.poll_report import PollReport
 from headrace.producers.api.polling import Polling
 from headrace.producers.api.windows import Span
@@ -30,6 +31,7 @@ from headrace.producers.task_parts import all_of
 from headrace.producers.unreachable import SourceUnreachableError
 from headrace.producers.upkeep import has_no_source
 from headrace.producers.watched_folder import as_text
+from headrace.producers.webhook.adoption import Adoption
 
 log = structlog.get_logger("produce")
 
@@ -48,6 +50,7 @@ class Round(Follower):
         pipeline: Pipeline,
         taking: Taking,
         polling: Polling,
+        adoption: Adoption,
         sources: Mapping[str, Source],
         progress: Callable[[ProduceProgress], None],
         span: Span | None = None,
@@ -57,6 +60,7 @@ class Round(Follower):
         self._pipeline = pipeline
         self._taking = taking
         self._polling = polling
+        self._adoption = adoption
         self._span = span
         self._sources = sources
         self._progress = progress
@@ -225,7 +229,14 @@ class Round(Follower):
     async def _take_in(self) -> None:
         """Take what is there in folders, and ask for what there is elsewhere, at the same time."""
         polled = [name for name, of in self._sources.items() if isinstance(of, ApiSource)]
-        await all_of([self._take_files(), *map(self._poll, polled)])
+        called = [name for name, of in self._sources.items() if isinstance(of, WebhookSource)]
+        await all_of(
+            [
+                self._take_files(),
+                *map(self._poll, polled),
+                *map(self._adoption.catch_up, called),
+            ]
+        )
 
     async def _poll(self, name: str) -> None:
         """Ask a source for what is new."""

@@ -115,14 +115,13 @@ class Adoption(Follower):
                 if not await self._adopt_some(source):
                     await came.wait()
 
-    async def catch_up(self, source: str | None = None) -> None:
-        """Adopt all there is now (of one source)."""
-        for name in self._journals if source is None else {source} & self._journals.keys():
-            journal = self._journals[name]
-            end = journal.end
-            while end is not None and (journal.read_to is None or journal.read_to < end):
-                if not await self._adopt_some(name):
-                    break
+    async def catch_up(self, source: str) -> None:
+        """Adopt all there is now."""
+        journal = self._journals[source]
+        end = journal.end
+        while end is not None and (journal.read_to is None or journal.read_to < end):
+            if not await self._adopt_some(source):
+                break
 
     async def _adopt_some(self, source: str) -> bool:
         """Whether there was something."""
