@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
+import io
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from headrace.config_api import ApiSource
 from headrace.config_secrets import EnvironmentValue
@@ -21,6 +25,7 @@ from headrace.paths import ProjectPaths
 from headrace.producers.api.page import Page
 from headrace.producers.api.request import page_request
 from support import replay_answer as faults
+from support.polled import PolledProject
 from support.replay_answer import Seen
 from support.replay_client import TurnedClock, api_client, api_source
 from support.replay_recordings import open_meteo
@@ -133,6 +138,16 @@ async def test_who_is_not_known_is_told_to_look_at_auth(
     assert error.value.remedy is not None
     assert "auth" in error.value.remedy
     assert len(server.seen) == 1
+
+
+async def test_a_credential_that_http_cannot_carry_is_refused_unseen(
+    server: ReplayServer, tmp_path: Path
+) -> None:
+    source = search(server, auth={"kind": "bearer", "token": "s3cret\r\nX-Evil: 1"})
+    with pytest.raises(ApiRefusedError, match="cannot be sent") as error:
+        await fetch(source, tmp_path)
+    assert "s3cret" not in str(error.value)
+    assert server.seen == []
 
 
 # --- OAuth 2.
@@ -348,13 +363,26 @@ def of_the_api(fault: faults.Fault, seen: Seen, answer: faults.Answer) -> faults
     return answer if seen.path == "/token" else fault(seen, answer)
 
 
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """All that is logged."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    out = io.StringIO()
+    configure_logs(stream=out, environment={"HEADRACE_LOG_LEVEL": "debug"})
+    yield out
+    structlog.reset_defaults()
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
 async def test_no_secret_is_in_logs_errors_or_what_is_kept(
     server: ReplayServer,
     issuer: TokenIssuer,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    logged: io.StringIO,
 ) -> None:
-    configure_logs(environment={"HEADRACE_LOG_LEVEL": "debug"})
     secrets = {
         "query": "quer/y-s3cret ü",
         "header": 'header-"s3cret"',
@@ -391,8 +419,48 @@ async def test_no_secret_is_in_logs_errors_or_what_is_kept(
             await fetch(source, tmp_path)
         shown.append(str(error.value))
     shown.append(repr(page_request(source, {})))
-    shown += capsys.readouterr()
+    shown.append(logged.getvalue())
     assert "api_request_again" in shown[-1]
     everything = "\n".join(shown)
     for secret in (*secrets.values(), *issuer.issued, "quer%2Fy", "s3cret"):
         assert secret not in everything
+
+
+async def test_no_secret_is_on_disk_but_among_the_tokens(
+    server: ReplayServer, issuer: TokenIssuer, tmp_path: Path
+) -> None:
+    source = api_source(
+        server.url + "/v1/search",
+        query={"key_of_ours": EnvironmentValue("query-s3cret"), "page": 1, **SEARCH},
+        headers={"X-Ours": EnvironmentValue("header-s3cret")},
+        auth=refreshing(issuer, server),
+        daily_budget=100,
+        pagination={"kind": "link"},
+        records="results",
+    )
+    server.ignored = {"key_of_ours", "page"}
+
+    def leads_on(seen: Seen, answer: faults.Answer) -> faults.Answer:
+        if seen.argument("page") != "1" or seen.path == "/token":
+            return answer
+        following = f"{server.url}{seen.target}".replace("page=1", "page=2")
+        body = gzip.compress(gzip.decompress(answer.body) + b" ")
+        answer = replace(answer, body=body)
+        return answer.with_header("Link", f'<{following}>; rel="next"')
+
+    server.always = leads_on
+    project = PolledProject(tmp_path, source)
+    await project.poll_well()
+    assert [row.state.value for row in project.rows] == ["received", "received"]
+    secrets = ("query-s3cret", "header-s3cret", issuer.client_secret, *issuer.issued)
+    kept = [path for path in project.paths.state.rglob("*") if path.is_file()]
+    assert any(path.name == "exchange.json" for path in kept)
+    for path in kept:
+        content = path.read_bytes()
+        for secret in secrets:
+            assert secret.encode() not in content, path
+        if path.parent != project.paths.tokens:
+            assert issuer.refresh_token.encode() not in content, path
+    for row in project.rows:
+        assert "s3cret" not in row.name
+    assert project.cursors["requests"] == "2021-04-01 2"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -347,6 +348,50 @@ async def test_what_is_expected_as_anything_is_taken_as_it_is(
     server.err(faults.not_json)
     request = page_request(prices, {}, expected="any")
     assert b"sign in" in (await fetch(prices, tmp_path, request=request)).body
+
+
+@asynccontextmanager
+async def raw_server(*answers: bytes) -> AsyncIterator[str]:
+    """A server that sends these bytes, one for each request, whatever they are."""
+    left = list(answers)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while left:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(left.pop(0))
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        OK + b'Content-Length: 4\r\n\r\n{"a": 1}',  # says less than it sends
+        OK + b"Content-Length: 4\r\nContent-Length: 8\r\n\r\n[1]",
+        OK + b"Content-Length: -1\r\n\r\n[1]",
+        OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"220 smtp.example.com ESMTP\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X-Padding: x\r\n" * 20_000 + b"\r\n",
+    ],
+)
+async def test_what_is_no_whole_http_is_tried_again(
+    tmp_path: Path, clock: TurnedClock, wrong: bytes
+) -> None:
+    right = OK + b"Content-Length: 2\r\n\r\n[]"
+    async with raw_server(wrong, right, right) as url:
+        page = await fetch(api_source(url, timeouts={"read": "1s"}), tmp_path, clock)
+    assert page.body == b"[]"
+    assert 1 <= len(clock.sleeps) <= 2  # what was left over comes before the next answer
 
 
 # --- Sizes.
