@@ -71,7 +71,16 @@ class NextUrlPagination(_Pages):
     path: Annotated[JmesPath, Field(description="JMESPath to the URL; nothing there: no more")]
 
 
-class TokenPagination(_Pages):
+class _Told(_Pages):
+    """What every way has by which we say which page we want."""
+
+    place: Annotated[
+        Literal["query", "body"],
+        Field(description="where it is said: in the query, or in the JSON that is sent"),
+    ] = "query"
+
+
+class TokenPagination(_Told):
     """The response has a token that the next request repeats: a cursor, a last id."""
 
     kind: Annotated[Literal["cursor"], Field(description="the response has a token for it")]
@@ -79,7 +88,9 @@ class TokenPagination(_Pages):
         JmesPath | None, Field(description="JMESPath to it in the body, such as `data[-1].id`")
     ] = None
     header: Annotated[str | None, Field(description="or the header that has it")] = None
-    parameter: Annotated[str, Field(description="of the query, that repeats it")] = "cursor"
+    parameter: Annotated[
+        str, Field(description="that repeats it; in a body with dots, such as `variables.after`")
+    ] = "cursor"
     more: Annotated[
         JmesPath | None, Field(description="JMESPath to what is true while there is more")
     ] = None
@@ -91,7 +102,7 @@ class TokenPagination(_Pages):
         return self
 
 
-class _Counted(_Pages):
+class _Counted(_Told):
     until: Annotated[
         Literal["empty", "short"],
         Field(description="the last page has no records, or fewer than `size`"),
@@ -112,7 +123,7 @@ class PagePagination(_Counted):
     """Pages are numbered."""
 
     kind: Annotated[Literal["page"], Field(description="pages are numbered")]
-    parameter: Annotated[str, Field(description="of the query, that has the number")] = "page"
+    parameter: Annotated[str, Field(description="that has the number")] = "page"
     first: Annotated[int, Field(ge=0, description="the first page's number")] = 1
 
 
@@ -120,7 +131,7 @@ class OffsetPagination(_Counted):
     """A page begins at so many records from the first."""
 
     kind: Annotated[Literal["offset"], Field(description="by the number of records before it")]
-    parameter: Annotated[str, Field(description="of the query, that has the number")] = "offset"
+    parameter: Annotated[str, Field(description="that has the number")] = "offset"
     first: Annotated[int, Field(ge=0, description="the first record's number")] = 0
 
 
@@ -133,6 +144,15 @@ Pagination = Annotated[
     | Annotated[OffsetPagination, Tag("offset")],
     BY_KIND,
 ]
+
+
+def told_in_body(rule: Pagination) -> bool:
+    """Whether a page is asked for in the body of the request."""
+    match rule:
+        case TokenPagination() | PagePagination() | OffsetPagination():
+            return rule.place == "body"
+        case _:
+            return False
 
 
 class Incremental(Section):

@@ -98,7 +98,7 @@ class Plan:
         rule = self._source.cursor
         if rule is not None and rule.parameter is not None and state.since is not None:
             request = with_query(request, rule.parameter, state.since)
-        return request_at(request, state.at, self._source.secrets)
+        return request_at(request, state.at, self._source.pagination, self._source.secrets)
 
     def following(
         self,

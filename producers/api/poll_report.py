@@ -41,6 +41,7 @@ class PollReport:
     """Counts of one poll. `pages` were answered; `new`, `unchanged` and `empty` among them.
 
     `requests_total`, `requests_done`: one for each window of time and each value of a variable.
+    `is_hopeless`: it makes no sense to ask for anything more now.
     """
 
     source: str
@@ -50,6 +51,7 @@ class PollReport:
     new: int = 0
     unchanged: int = 0
     empty: int = 0
+    is_hopeless: bool = False
     notes: list[str] = field(default_factory=list)
     failures: list[PollFailure] = field(default_factory=list)
 

@@ -6,6 +6,7 @@ a poll dies, the next one asks for exactly the page that was to come.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -28,6 +29,7 @@ from headrace.producers.api.walk import Series, Walk
 from headrace.producers.api.windows import Span
 from headrace.producers.delivery import Cursor
 from headrace.producers.ledger import Receipt
+from headrace.producers.task_parts import all_of
 
 log = structlog.get_logger("produce")
 
@@ -35,6 +37,8 @@ log = structlog.get_logger("produce")
 _FORGOTTEN: Final = (400, 404, 410, 422)
 
 
+# So many requests failed, and none did not: it is no single one's fault.
+_FAILURES_OF_THE_SERVER: Final = 3
 _FAILURES: Final = (
     ApiError,
     PaginationError,
@@ -90,22 +94,39 @@ class Poller:
                 f"{self._name}: {report.requests_total:,} windows of {span} were still to be asked"
                 " for"
             )
-        for series, windows in agenda:
-            try:
-                for window in [None] if windows is None else windows:
-                    tell(report)
+        tell(report)
+        slots = asyncio.Semaphore(self._source.concurrency)
+        await all_of(
+            self._see_to(series, [None] if windows is None else windows, report, slots, tell)
+            for series, windows in agenda
+        )
+        return report
+
+    async def _see_to(
+        self,
+        series: Series,
+        windows: Sequence[Span | None],
+        report: PollReport,
+        slots: asyncio.Semaphore,
+        tell: Callable[[PollReport], None],
+    ) -> None:
+        """One series, a window after the other; some series at the same time."""
+        try:
+            async with slots:
+                for window in windows:
+                    if report.is_hopeless:
+                        return
                     await self._go_through(series, window, report)
                     report.requests_done += 1
-            except _FAILURES as error:
-                failure = failure_of(self._name, error, self._again())
-                report.failures.append(failure)
-                log.warning(
-                    "poll_failed", source=self._name, reason=failure.reason, error=failure.text
-                )
-                if isinstance(error, ApiLaterError):
-                    break  # the others would hear the same
-        tell(report)
-        return report
+                    tell(report)
+        except _FAILURES as error:
+            failure = failure_of(self._name, error, self._again())
+            report.failures.append(failure)
+            if isinstance(error, ApiLaterError) and error.until is not None:
+                report.is_hopeless = True  # the others would hear the same
+            elif not report.pages and len(report.failures) >= _FAILURES_OF_THE_SERVER:
+                report.is_hopeless = True
+            log.warning("poll_failed", source=self._name, reason=failure.reason, error=failure.text)
 
     async def _windows(self, series: Series, span: Span | None) -> list[Span] | None:
         kept = await self._inbox.kept(series.windows_key)

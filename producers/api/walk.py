@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+import orjson
+
 from headrace.config_api import ApiSource
+from headrace.config_pages import Pagination, TokenPagination, told_in_body
 from headrace.producers.api.names import page_name, request_name
 from headrace.producers.api.page import PageRequest, Pairs
 from headrace.producers.api.pagination import Position
@@ -100,7 +103,9 @@ def walk_of(
     return Walk(series, name, {"now": now, **written})
 
 
-def request_at(request: PageRequest, at: Position, secrets: frozenset[str]) -> PageRequest:
+def request_at(
+    request: PageRequest, at: Position, rule: Pagination, secrets: frozenset[str]
+) -> PageRequest:
     """The request for a page: the source's own with what the page sets, or the server's address.
 
     Of the source's query that carries what is secret, as the server's address is kept without it.
@@ -111,6 +116,12 @@ def request_at(request: PageRequest, at: Position, secrets: frozenset[str]) -> P
         return replace(
             request, url=at.url, query=tuple(pair for pair in secret if pair[0] not in present)
         )
+    if told_in_body(rule):
+        values = [
+            (path, value if isinstance(rule, TokenPagination) else int(value))
+            for path, value in at.query
+        ]
+        return replace(request, body=_with_set(request.body or b"{}", values))
     return replace(request, query=_with(request.query, at.query))
 
 
@@ -135,6 +146,20 @@ def _with(query: Pairs, more: Pairs) -> Pairs:
     """A query in which `more` takes the place of what was of the same names."""
     names = {name for name, _ in more}
     return (*(pair for pair in query if pair[0] not in names), *more)
+
+
+def _with_set(body: bytes, values: Sequence[tuple[str, str | int]]) -> bytes:
+    """A JSON object with values set in it, by names with dots between."""
+    document = orjson.loads(body)
+    for path, value in values:
+        *outer, last = path.split(".")
+        place = document
+        for name in outer:
+            inner = place.get(name)
+            place[name] = inner if isinstance(inner, dict) else {}
+            place = place[name]
+        place[last] = value
+    return orjson.dumps(document)
 
 
 def _name(request: PageRequest, shown: Shown) -> str:

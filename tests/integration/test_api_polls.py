@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from headrace.producers.api.page_inbox import PageInbox
 from headrace.producers.api.poller import Poller
@@ -475,3 +476,103 @@ async def test_coingeckos_errors_are_failures_of_their_poll(
     assert polled.report.failures[0].reason == "refused"
     assert "vs_currency" in polled.report.failures[0].text
     assert project.rows == []
+
+
+async def test_one_request_that_fails_for_ever_starves_no_other_but_a_dead_server_is_left_alone(
+    server: ReplayServer, tmp_path: Path
+) -> None:
+    coins = ["a", "broken", *"cdefgh"]
+    for coin in coins:
+        server.handlers[f"/{coin}"] = lambda _: json_answer(b'[{"price": 1}]')
+    server.handlers["/broken"] = lambda seen: status(500)(seen, json_answer(b""))
+    source = paged(server, "/{ coin }", variables={"coin": coins})
+    project = PolledProject(tmp_path, source)
+    polled = await project.poll()
+    assert (polled.report.new, len(polled.report.failures)) == (7, 1)
+    server.always = status(503)
+    before = len(server.seen)
+    assert len((await project.poll()).report.failures) <= 4
+    assert len(server.seen) - before <= 4
+
+
+async def test_a_spent_budget_ends_the_poll_and_says_when_it_goes_on(
+    server: ReplayServer, tmp_path: Path
+) -> None:
+    server.handlers["/items"] = numbered([[{"id": n}] for n in range(4)])
+    keys: dict[str, Any] = {"pagination": {"kind": "page"}, "daily_budget": 2}
+    project = PolledProject(tmp_path, paged(server, "/items", **keys))
+    (failure,) = (await project.poll()).report.failures
+    assert failure.reason == "budget"
+    assert "2021-04-02 00:00:00 UTC" in str(failure)
+    project.clock.now += 86_400
+    assert (await project.poll()).report.new == 2
+    assert [page[0]["id"] for page in project.spooled()] == [0, 1, 2, 3]
+
+
+async def test_a_graphql_query_is_asked_page_by_page_in_its_body(
+    server: ReplayServer, tmp_path: Path
+) -> None:
+    def answer(seen: Seen) -> Answer:
+        after = json.loads(seen.body)["variables"].get("after")
+        number = 1 if after is None else int(after)
+        info = {"endCursor": str(number + 1), "hasNextPage": number < 3}
+        document = {"data": {"items": {"nodes": [{"id": number}], "pageInfo": info}}}
+        return json_answer(json.dumps(document).encode())
+
+    server.handlers["/graphql"] = answer
+    source = paged(
+        server,
+        "/graphql",
+        method="POST",
+        safe_to_repeat=True,
+        body={"json": {"query": "query ($after: String) { items }", "variables": {"first": 1}}},
+        records="data.items.nodes",
+        pagination={
+            "kind": "cursor",
+            "path": "data.items.pageInfo.endCursor",
+            "more": "data.items.pageInfo.hasNextPage",
+            "parameter": "variables.after",
+            "place": "body",
+        },
+    )
+    project = PolledProject(tmp_path, source)
+    await project.poll_well()
+    ids = [node["id"] for page in project.spooled() for node in page["data"]["items"]["nodes"]]
+    assert ids == [1, 2, 3]
+    with pytest.raises(ValidationError, match=r"body = \{ json"):
+        paged(server, "/graphql", pagination={"kind": "page", "place": "body"})
+
+
+async def test_numbers_in_a_body_are_numbers(server: ReplayServer, tmp_path: Path) -> None:
+    def answer(seen: Seen) -> Answer:
+        offset = json.loads(seen.body)["offset"]
+        assert isinstance(offset, int)
+        return json_answer(
+            json.dumps([{"id": n} for n in range(offset, min(offset + 2, 5))]).encode()
+        )
+
+    server.handlers["/search"] = answer
+    pagination = {"kind": "offset", "place": "body", "end_status": [404]}
+    source = paged(server, "/search", method="POST", body={"json": {}}, pagination=pagination)
+    project = PolledProject(tmp_path, source)
+    await project.poll_well()
+    assert [r["id"] for page in project.spooled() for r in page] == [0, 1, 2, 3, 4]
+
+
+async def test_a_status_may_say_that_there_is_no_further_page(
+    server: ReplayServer, tmp_path: Path
+) -> None:
+    pages = [[{"id": 1}], [{"id": 2}]]
+
+    def answer(seen: Seen) -> Answer:
+        found = numbered(pages)(seen)
+        return found if found.body != b"[]" else json_answer(b"{}", 404)
+
+    server.handlers["/items"] = answer
+    keys: dict[str, Any] = {"pagination": {"kind": "page", "end_status": [404]}}
+    project = PolledProject(tmp_path, paged(server, "/items", **keys))
+    await project.poll_well()
+    assert len(project.spooled()) == 2
+    pages.append([{"id": 3}])
+    await project.poll_well()
+    assert [page[0]["id"] for page in project.spooled()] == [1, 2, 3]
