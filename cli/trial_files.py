@@ -11,6 +11,7 @@ from headrace.config import Config
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError, UsageError
 from headrace.producers.files.archive_kind import find_archive
+from headrace.producers.files.bad_share import check_share
 from headrace.producers.files.preview import preview
 from headrace.producers.files.scan import WantedNames, scan
 
@@ -58,6 +59,10 @@ def try_plain_file(config: Config, source: FileSource, path: Path, name: str) ->
         yield Said(f"  would be rejected: {error}", is_problem=True)
         return
     yield from map(Said, shown(seen))
+    try:
+        check_share(name, seen.readable, seen.unreadable, seen.faults, source.max_bad_share)
+    except DeliveryRejectedError as error:
+        yield Said(f"  would be rejected: {error}", is_problem=True)
 
 
 def shown(seen: Preview) -> Iterator[str]:

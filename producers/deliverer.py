@@ -15,7 +15,6 @@ from headrace.config import Config
 from headrace.config_files import FileSource
 from headrace.errors import BrokerError, DeliveryRejectedError, LedgerError
 from headrace.event import format_event_id
-from headrace.producers.bad_share import check_readable
 from headrace.producers.broker_link import BrokerLink
 from headrace.producers.deciding_reading import decide_reading
 from headrace.producers.delivery import (
@@ -25,6 +24,7 @@ from headrace.producers.delivery import (
     FrozenReading,
     RecordCount,
 )
+from headrace.producers.files.bad_share import check_readable
 from headrace.producers.files.reading import Reading
 from headrace.producers.files.records import RecordBatch, read_records
 from headrace.producers.ledger import Ledger

@@ -15,7 +15,9 @@ import lz4.frame
 import pytest
 from backports import zstd
 
+from headrace.cli.trial_files import try_plain_file
 from headrace.config_file import load_config
+from headrace.config_files import FileSource
 from headrace.producers.ledger import list_deliveries
 from headrace.producers.service import produce_once
 from support.doc_configs import project_of
@@ -73,6 +75,15 @@ async def test_too_large_a_share_of_bad_records_rejects_the_whole_file(
     ids = [record.event_id for record in await read_topic(embedded_broker.bootstrap_servers)]
     assert len(ids) == 80
     assert not [event_id for event_id in ids if event_id.startswith(rejected.delivery_id)]
+
+    config = project.config
+    source = config.settings.sources["sales"]
+    assert isinstance(source, FileSource)
+    config.paths.scratch.mkdir(parents=True, exist_ok=True)
+    said = list(try_plain_file(config, source, project.inbox / "bad.csv", "bad.csv"))
+    assert [line.text.strip() for line in said if line.is_problem] == [
+        f"would be rejected: {reason}"
+    ]
 
     project.write(configured("max_bad_share = 0.125"))
     summary = await produce(project, embedded_broker)
