@@ -33,7 +33,7 @@ def command() -> None:
 @click.option("--force", is_flag=True, help="Replace the contract that is there.")
 @project_option
 def infer(project: Path, stream: str, print_only: bool, force: bool) -> None:
-    """Propose STREAM's contract from the files that wait in its sources' folders.
+    """Propose STREAM's contract from its sources' files, and the pages of its APIs.
 
     It is written to streams/STREAM.toml, for you to look over and change; a contract that is
     there already is left alone, and the proposal goes to standard output.
@@ -80,7 +80,9 @@ def _propose(config: Config, stream: str) -> ContractProposal:
     from tempfile import TemporaryDirectory
 
     from headrace.cli.trial_archive import files_in
+    from headrace.config_api import ApiSource
     from headrace.errors import UsageError
+    from headrace.producers.api.spooled_pages import spooled_pages
     from headrace.producers.files.inference import infer_contract
     from headrace.producers.files.scan import WantedNames, scan
 
@@ -93,10 +95,15 @@ def _propose(config: Config, stream: str) -> ContractProposal:
             folders.append(str(folder))
             for stat in scan(folder, WantedNames.of(source)):
                 files += [(file, source) for file in files_in(stat, source, Path(unpacked))]
+        for name, polled in config.settings.sources.items():
+            if isinstance(polled, ApiSource) and polled.stream == stream:
+                folders.append(f"what {name} has been polled for")
+                files += spooled_pages(config.paths, name, polled)
         if not files:
             raise UsageError(
                 f"no file to propose a contract from in {' or '.join(folders) or 'any source'}",
-                remedy="put a file there whose name matches the source's patterns",
+                remedy="put a file there whose name matches the source's patterns, or let"
+                " `headrace run` poll the API first",
             )
         proposal = infer_contract(files, stream, scratch=config.paths.scratch)
         return _cover_all_dates(config, proposal, files)

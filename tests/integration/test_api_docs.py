@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from headrace.config_api import ApiSource
 from headrace.config_file import load_config
 from headrace.infra.broker.server import BrokerServer
+from headrace.producers.api.spooled_pages import spooled_pages
 from headrace.producers.api.windows import span_of_dates
+from headrace.producers.files.inference import infer_contract
 from headrace.producers.ledger import list_deliveries
 from headrace.producers.service import produce_once
 from support.doc_configs import project_of
@@ -103,6 +106,11 @@ async def test_the_configs_of_the_page_work(
     assert len(topics["weather"]) == 3 * 168
     assert [order["id"] for order in values(topics["orders"])].count(7) == 2  # the overlap
     assert {order["id"] for order in values(topics["orders"])} == set(range(1, 8))
+    issues = config.settings.sources["issues"]
+    assert isinstance(issues, ApiSource)
+    pages = spooled_pages(config.paths, "issues", issues)
+    proposal = infer_contract(pages, "issues", scratch=config.paths.scratch)
+    assert proposal.to_stream().columns["updated_at"].type == "timestamptz"
     names = {row.name for row in list_deliveries(config.paths.ledger)}
     assert "GET /api/v3/coins/markets?ids=bitcoin&vs_currency=myr" in names
     assert not any("ghp_not" in path.read_text() for path in root.rglob("exchange.json"))
