@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace.producers.files.preview import Preview
+    from headrace.producers.files.reading import Reading
 
 _SHOWN_CHARACTERS: Final = 300
 
@@ -104,8 +105,14 @@ def _describe(seen: Preview) -> str:
             row = "" if reading.header_row is None else f", names in row {reading.header_row}"
             return f"excel, {sheet}{row}"
         case "lines":
-            return f"lines, {reading.encoding}, by the pattern {reading.pattern}"
+            return f"lines, {reading.encoding}, with the fields {', '.join(_fields(reading))}"
         case _:
             at = f", records at {reading.records_path}" if reading.records_path else ""
             parallel = f", parallel arrays at {reading.parallel}" if reading.parallel else ""
             return f"{reading.format}, {reading.encoding}{at}{parallel}"
+
+
+def _fields(reading: Reading) -> tuple[str, ...]:
+    from headrace.producers.files.line_patterns import compile_pattern
+
+    return tuple(compile_pattern(reading.pattern or "").groupindex)

@@ -21,8 +21,8 @@ from headrace.producers.files.line_patterns import compile_pattern, shipped_for
 from headrace.producers.files.line_records import WHOLE_LINE
 from headrace.producers.files.reading import Reading
 from headrace.producers.files.signatures import BINARY_FORMATS, XML_DOCUMENT, describe_markup
+from headrace.producers.files.xml_check import find_records_path
 from headrace.producers.files.xml_path import XmlPath
-from headrace.producers.files.xml_records import find_records_path
 from headrace.stream import Stream
 
 _JSON_NAMES: Final = (".json", ".geojson")

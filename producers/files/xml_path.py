@@ -41,11 +41,6 @@ class XmlPath:
         return not self.anywhere and XmlPath(self.names[:-1]).matches(stack)
 
 
-def local_name(name: str) -> str:
-    """A name without its namespace, which ElementTree writes before it as `{uri}`."""
-    return name.rpartition("}")[2]
-
-
 def guess_path(paths: Counter[tuple[str, ...]]) -> str | None:
     """The records' path by what repeats: the outermost path met twice, the most frequent of those.
 

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files import xml_records
+from headrace.producers.files import xml_check
 from headrace.producers.files.json_form import record_json
+from headrace.producers.files.xml_check import check_xml, find_records_path
 from headrace.producers.files.xml_path import XmlPath
-from headrace.producers.files.xml_records import check_xml, find_records_path, read_xml
+from headrace.producers.files.xml_records import read_xml
 from support.file_forms import batches, records
 
 ITEM = XmlPath.parse("/rss/channel/item")
@@ -164,7 +165,7 @@ def test_the_encoding_a_document_declares(encoding: str, tmp_path: Path) -> None
 def test_a_record_or_a_silence_over_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xml_records, "MAX_RECORD_BYTES", 1_000)
+    monkeypatch.setattr(xml_check, "MAX_RECORD_BYTES", 1_000)
     for inside in (b"x" * 2_000, b"<a/>" * 600, b'<a b="' + b"x" * 2_000 + b'"/>'):
         (tmp_path / "a.xml").write_bytes(WHOLE.replace(b"1", inside))
         with pytest.raises(DeliveryRejectedError, match=r"longer than 1,000|in a row without"):
