@@ -69,10 +69,7 @@ class RowJudge:
         return f"found {_columns(found)}, expected {expected} ({names})"
 
     def _not_text(self, row: bytes) -> str:
-        return (
-            f"{describe_bad_byte(row, self._encoding)} of the row is not valid {self._encoding}"
-            " (`encoding` says what the source writes)"
-        )
+        return f"{describe_bad_byte(row, self._encoding)} (`encoding` says what the source writes)"
 
 
 def is_utf8(data: bytes) -> bool:

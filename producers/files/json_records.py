@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import orjson
 
+from headrace.producers.files.text_encoding import describe_bad_byte
 from headrace.producers.files.unreadable import KEPT_BYTES
 
 MAX_RECORD_BYTES: Final = 64_000_000
@@ -57,8 +58,8 @@ def _parse_slowly(data: bytes, problem: str) -> tuple[Any, str]:
         value = json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse)
         # A lone surrogate is an escape that no text can hold: DuckDB refuses it as well.
         json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeDecodeError as error:
-        return None, f"byte 0x{data[error.start]:02x} at {error.start + 1} is not valid UTF-8"
+    except UnicodeDecodeError:
+        return None, describe_bad_byte(data)
     except UnicodeEncodeError:
         return None, f"not valid JSON: {problem}"
     except RecursionError:

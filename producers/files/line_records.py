@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 from headrace.producers.files.json_records import Piece, cut_lines
 from headrace.producers.files.line_patterns import compile_pattern
 from headrace.producers.files.reading import Reading
+from headrace.producers.files.text_encoding import describe_bad_byte
 from headrace.producers.files.unreadable import UnreadableLog
 
 WHOLE_LINE: Final = "(?P<line>.*)"
@@ -34,9 +35,8 @@ def parse_line(piece: Piece, pattern: re.Pattern[str]) -> tuple[dict[str, str | 
         return None, piece.problem
     try:
         text = piece.data.decode()
-    except UnicodeDecodeError as error:
-        found = piece.data[error.start]
-        return None, f"byte 0x{found:02x} at {error.start + 1} is not valid UTF-8"
+    except UnicodeDecodeError:
+        return None, describe_bad_byte(piece.data)
     match = pattern.fullmatch(text)
     if match is None:
         return None, f"the line does not match lines.pattern: {_shown(text)}"

@@ -20,6 +20,7 @@ from headrace.producers.files.compression import Compression, open_decompressed
 _CHUNK_BYTES: Final = 1_000_000
 _ESCAPE: Final = 0xDC00
 _ESCAPED: Final = re.compile("[\udc00-\udcff]+")
+_ESCAPED_BYTE: Final = re.compile(rb"\xed[\xb0-\xb3][\x80-\xbf]")  # one of them in UTF-8
 # Python calls these text, but no file is written in them.
 _NO_ENCODINGS: Final = frozenset(
     {"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
@@ -97,14 +98,23 @@ def decode_sample(data: bytes, encoding: str, *, whole: bool) -> bytes:
     return decoder.decode(data, final=whole).encode(errors="surrogatepass")
 
 
-def describe_bad_byte(text: bytes, encoding: str) -> str:
-    """The first byte of a text (as UTF-8) that is none in its file's encoding, and its place."""
+def describe_bad_byte(text: bytes, encoding: str | None = None) -> str:
+    """What is wrong with a text that should be UTF-8, or was turned into it from `encoding`."""
+    start = _valid_length(text)
+    byte, valid = text[start], "UTF-8"
+    escaped = _ESCAPED_BYTE.match(text, start)
+    if escaped and encoding != "utf-8":
+        byte = ord(escaped[0].decode(errors="surrogatepass")) - _ESCAPE
+        valid = "in the file's encoding"
+    if encoding is not None:
+        start, valid = len(original_bytes(text[:start], encoding)), encoding
+    return f"byte 0x{byte:02x} at place {start + 1} is not valid {valid}"
+
+
+def _valid_length(text: bytes) -> int:
+    """How many of its bytes are UTF-8 before the first that is not."""
     try:
         text.decode()
     except UnicodeDecodeError as error:
-        byte, start = text[error.start], error.start
-        if encoding != "utf-8":
-            escaped = text[start : start + 3].decode(errors="surrogatepass")
-            byte, start = ord(escaped) - _ESCAPE, len(original_bytes(text[:start], encoding))
-        return f"byte 0x{byte:02x} at place {start + 1}"
+        return error.start
     raise AssertionError("the text is valid UTF-8")

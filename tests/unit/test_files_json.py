@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.config import FileSource
+from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files import json_records, json_values
 from headrace.producers.files.json_path import find_text, parse_column
@@ -133,7 +133,7 @@ def test_a_broken_line_costs_itself_alone(tmp_path: Path) -> None:
     assert [time and time.second for *_, time, _ in whole] == [1, 3, *[None] * 6]
     errors = [error for *_, error in whole if error]
     assert errors[0].startswith("t.ndjson, line 2: not valid JSON: ")
-    assert errors[1] == "t.ndjson, line 3: byte 0xff at 8 is not valid UTF-8"
+    assert errors[1] == "t.ndjson, line 3: byte 0xff at place 8 is not valid UTF-8"
     assert errors[2] == "t.ndjson, line 4: found an array, expected a JSON object"
     assert errors[3] == "t.ndjson, line 5: found a text, expected a JSON object"
     for first in range(len(whole) + 1):

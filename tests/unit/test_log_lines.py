@@ -67,7 +67,7 @@ def test_a_line_that_does_not_match_is_kept_with_its_place(tmp_path: Path) -> No
     assert read[-1].values == [b"  at two", b"WARN \xff"]
     assert errors(read) == [
         "a.log, line 3: the line does not match lines.pattern: '  at two'",
-        "a.log, line 4: byte 0xff at 6 is not valid UTF-8",
+        "a.log, line 4: byte 0xff at place 6 is not valid UTF-8",
     ]
 
 

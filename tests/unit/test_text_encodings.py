@@ -234,7 +234,7 @@ def test_one_bad_line_of_utf8_is_its_own_fault(folder: Path) -> None:
     assert len(batches[0].values) == 3
     assert batches[1].values == [b"4,Caf\xe9"]
     (error,) = batches[1].errors or [""]
-    assert error.startswith("a.csv, line 5: byte 0xe9 at place 6 of the row is not valid utf-8")
+    assert error.startswith("a.csv, line 5: byte 0xe9 at place 6 is not valid utf-8")
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress])
@@ -285,7 +285,19 @@ def test_accented_lines_are_the_same_in_any_chunks(
 def test_a_byte_that_a_declared_encoding_has_not_is_named_as_it_stands(folder: Path) -> None:
     _, batches = load(folder / "a.csv", b"a,b\n\xe9t\xe9,\x81\n", encoding="cp1252")
     assert batches[-1].values == [b"\xe9t\xe9,\x81"]
-    assert "byte 0x81 at place 5 of the row is not valid cp1252" in (batches[-1].errors or [""])[0]
+    assert "byte 0x81 at place 5 is not valid cp1252" in (batches[-1].errors or [""])[0]
+
+
+@pytest.mark.parametrize("format_", ["ndjson", "lines"])
+def test_so_is_one_in_lines(folder: Path, format_: str) -> None:
+    lines = b'{"a": "caf\xe9"}\n{"a": "\x81"}\n'
+    reading, batches = load(folder / "a.txt", lines, format=format_, encoding="cp1252")
+    assert (reading.encoding, len(batches[0].values)) == ("cp1252", 1)
+    assert batches[1].values == [b'{"a": "\x81"}']
+    (error,) = batches[1].errors or [""]
+    assert error.endswith("line 2: byte 0x81 at place 8 is not valid in the file's encoding")
+    _, batches = load(folder / "a.txt", b'{"a": 1}\n{"a": "\xff"}\n', format=format_)
+    assert (batches[1].errors or [""])[0].endswith("byte 0xff at place 8 is not valid UTF-8")
 
 
 def test_a_declared_encoding_that_does_not_hold_is_refused(folder: Path) -> None:
