@@ -134,7 +134,9 @@ class RequestOptions(Section):
         source = handler(data)
         if isinstance(data, dict):
             found = environment_values([data.get(key) for key in _MAY_BE_SECRET])
-            source.__pydantic_private__ = {"_from_environment": found}
+            private = source.__pydantic_private__
+            assert private is not None
+            private["_from_environment"] = found
         return source
 
     @field_validator("url")

@@ -99,7 +99,7 @@ def credentials_of(
         case OAuth2Auth():
             first = auth.refresh_token.get_secret_value() if auth.refresh_token else ""
             store = TokenStore(paths.tokens / f"{name}.json", auth.token_url, auth.client_id, first)
-            return Credentials(auth, AccessTokens(auth, endpoint, store, clock, redaction.add))
+            return Credentials(auth, AccessTokens(auth, endpoint, store, clock, redaction))
         case _:
             for _, value in fixed_proof(auth).headers:
                 redaction.add(value.partition(" ")[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from email.message import Message
 from typing import Final
 
@@ -14,11 +15,17 @@ from headrace.producers.api.retry import said
 from headrace.producers.api.sending import Answer
 
 _LARGE_BYTES: Final = 256 * 2**10
+_SHOWN_BYTES: Final = 64 * 2**10
 _LONGEST_TYPE: Final = 200
 
 
-async def what_is_wrong(answer: Answer, expected: Expected) -> str | None:
-    """Why an answer is no page; None where it is one. A large one is looked at in a thread."""
+async def what_is_wrong(
+    answer: Answer, expected: Expected, hide: Callable[[str], str]
+) -> str | None:
+    """Why an answer is no page; None where it is one. A large one is looked at in a thread.
+
+    `hide` takes secrets out of a text.
+    """
     if expected == "any":
         return None
     if not answer.body.strip():
@@ -31,7 +38,7 @@ async def what_is_wrong(answer: Answer, expected: Expected) -> str | None:
     if is_json:
         return None
     called = f" ({kind[:60]})" if kind else ""
-    return f"the answer is not JSON{called}: {said(answer.body[:2_000])}"
+    return f"the answer is not JSON{called}: {said(answer.body[:_SHOWN_BYTES], hide)}"
 
 
 def is_json_text(body: bytes, content_type: str) -> bool:

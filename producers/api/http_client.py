@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 
@@ -13,13 +11,11 @@ import httpx
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-import headrace
 from headrace.config_api_request import RequestOptions
 from headrace.errors import (
     ApiContentError,
     ApiError,
     ApiRefusedError,
-    ApiUnavailableError,
 )
 from headrace.metrics import API_REQUESTS
 from headrace.paths import ProjectPaths
@@ -27,13 +23,14 @@ from headrace.producers.api.allowance import Allowance, Cursors
 from headrace.producers.api.auth import Credentials, credentials_of, secret_query_names
 from headrace.producers.api.clock import Clock
 from headrace.producers.api.content import what_is_wrong
+from headrace.producers.api.failures import given_up, refused, told
+from headrace.producers.api.outgoing import OWN_HEADERS, sent_headers
 from headrace.producers.api.page import Page, PageRequest, Pairs
 from headrace.producers.api.proof import Proof
 from headrace.producers.api.redaction import Redaction
 from headrace.producers.api.redirects import REDIRECTS, RedirectError, origin, redirected
 from headrace.producers.api.request import address, home_origins
-from headrace.producers.api.response import ACCEPT_ENCODING
-from headrace.producers.api.retry import Meaning, PassingError, WaitBefore, judge, said
+from headrace.producers.api.retry import Meaning, PassingError, WaitBefore, judge
 from headrace.producers.api.sending import Answer, Sender
 from headrace.producers.delivery import Exchange
 
@@ -98,9 +95,6 @@ class ApiClient:
         """A text without secrets: an address, a name, a message."""
         return self._redaction.text(text)
 
-    def _shown(self, request: PageRequest) -> str:
-        return self.shown(f"{request.method} {address(request)}")
-
     async def fetch(self, request: PageRequest) -> Page:
         """The page that a request asks for, or word that there is nothing newer (`not_modified`).
 
@@ -121,13 +115,16 @@ class ApiClient:
             return await tries(self._try, request)
         except PassingError as error:
             number = int(tries.statistics["attempt_number"])
-            raise self._given_up(request, error, number) from error
+            failure = given_up(error, number, self._clock.now(), is_safe=self._source.is_safe)
+            raise self._placed(failure, request) from error
         except ApiError as error:
-            error.message = (
-                f"sources.{self._name}: {self._shown(request)}: "
-                + self._redaction.text(error.message)
-            )
-            raise
+            raise self._placed(error, request) from error.__cause__
+
+    def _placed(self, error: ApiError, request: PageRequest) -> ApiError:
+        """The error with what it is about, and without secrets."""
+        about = f"sources.{self._name}: {request.method} {address(request)}"
+        error.message = self.shown(f"{about}: {error.message}")
+        return error
 
     # --- One try.
 
@@ -142,13 +139,11 @@ class ApiClient:
             case Meaning.PAGE:
                 return await self._page(followed)
             case Meaning.REFUSED:
-                raise ApiRefusedError(
-                    self._told(answer), remedy=_remedy(answer.status), status=answer.status
-                )
+                raise refused(answer, self._redaction)
             case _:
                 if meant.wait is not None:
                     await self._allowance.hold(meant.wait)
-        raise PassingError(self._told(answer), wait=meant.wait, was_done=meant.was_done)
+        raise PassingError(told(answer, self._redaction), wait=meant.wait, was_done=meant.was_done)
 
     async def _follow(self, request: PageRequest) -> _Followed:
         hop = request
@@ -174,7 +169,7 @@ class ApiClient:
 
     async def _send(self, request: PageRequest, proof: Proof, *, is_home: bool) -> Answer:
         url = address(replace(request, query=(*request.query, *proof.query)))
-        headers = self._headers(request, proof, is_home=is_home)
+        headers = sent_headers(request, proof, is_home=is_home)
         async with self._slots:
             await self._allowance.wait()
             API_REQUESTS.labels(self._name).inc()
@@ -187,7 +182,7 @@ class ApiClient:
 
     async def _send_for_token(self, url: str, headers: Pairs, form: bytes) -> Answer:
         """A token is no page: it is in no budget, and not redirected with its secrets."""
-        headers = (*headers, ("User-Agent", _user_agent(())), ("Accept-Encoding", ACCEPT_ENCODING))
+        headers = (*headers, *OWN_HEADERS)
         return await self._sender.send("POST", url, headers, form, _TOKEN_ANSWER_BYTES)
 
     def _is_home(self, url: str) -> bool:
@@ -202,25 +197,6 @@ class ApiClient:
         is_as_safe = scheme == "https" or all(home[0] == "http" for home in self._home)
         return place in self._home or (bool(trusted) and is_as_safe)
 
-    def _headers(self, request: PageRequest, proof: Proof, *, is_home: bool) -> Pairs:
-        asked = [pair for pair in request.headers if pair[0].lower() != "user-agent"]
-        if not is_home:  # any of them may be a credential
-            names = {"accept", "content-type"}
-            asked = [pair for pair in asked if pair[0].lower() in names]
-        if not any(name.lower() == "accept" for name, _ in asked):
-            asked.append(("Accept", "application/json, */*;q=0.5"))
-        if is_home and request.validators.etag is not None:
-            asked.append(("If-None-Match", request.validators.etag))
-        if is_home and request.validators.last_modified is not None:
-            asked.append(("If-Modified-Since", request.validators.last_modified))
-        proven = {name.lower() for name, _ in proof.headers}
-        return (
-            *(pair for pair in asked if pair[0].lower() not in proven),
-            *proof.headers,
-            ("User-Agent", _user_agent(request.headers if is_home else ())),
-            ("Accept-Encoding", ACCEPT_ENCODING),
-        )
-
     # --- What comes of it.
 
     async def _page(self, followed: _Followed) -> Page:
@@ -228,7 +204,7 @@ class ApiClient:
         if answer.status == 304 and not request.validators:
             raise ApiContentError("304: the server says that nothing changed, and was not asked")
         if answer.status not in (204, 205, 304):
-            problem = await what_is_wrong(answer, request.expected)
+            problem = await what_is_wrong(answer, request.expected, self._redaction.text)
             if problem is not None:
                 raise PassingError(f"{answer.status}: {problem}", is_content=True)
         url = address(request)
@@ -241,11 +217,6 @@ class ApiClient:
             received_at=received_at,
         )
         return Page(answer.status, answer.headers, answer.body, url, received_at, exchange)
-
-    def _told(self, answer: Answer) -> str:
-        phrase = f"{answer.status} {_phrase(answer.status)}".strip()
-        text = self._redaction.text(said(answer.body))
-        return f"{phrase}: {text}" if text else phrase
 
     def _is_enough(self, state: RetryCallState, began: float) -> bool:
         options = self._source.retries
@@ -262,56 +233,12 @@ class ApiClient:
         log.info(
             "api_request_again",
             source=self._name,
-            request=self._shown(request),
-            reason=self._redaction.text(str(error)),
+            request=self.shown(f"{request.method} {address(request)}"),
+            reason=self.shown(str(error)),
             attempt=state.attempt_number,
             seconds=round(state.upcoming_sleep, 1),
-        )
-
-    def _given_up(self, request: PageRequest, error: PassingError, tries: int) -> ApiError:
-        reason = self._redaction.text(str(error))
-        text = f"sources.{self._name}: {self._shown(request)}: {reason}"
-        if error.was_done and not self._source.is_safe:
-            return ApiUnavailableError(
-                f"{text} (not sent again: a POST may have been carried out)",
-                remedy="if it changes nothing on the server, set safe_to_repeat = true",
-            )
-        times = "once" if tries == 1 else f"{tries} times"
-        text += f" (tried {times})"
-        if error.is_content:
-            return ApiContentError(text, remedy="look at what the address answers in a browser")
-        until = None
-        if error.wait is not None:
-            until = self._clock.now() + timedelta(seconds=error.wait)
-            text += f"; the server takes requests again at {until:%Y-%m-%d %H:%M:%S} UTC"
-        return ApiUnavailableError(
-            text,
-            remedy="the next poll tries again; `retries` says how often each does",
-            until=until,
         )
 
 
 def _header(headers: Pairs, name: str) -> str | None:
     return next((value for key, value in headers if key == name), None)
-
-
-def _phrase(status: int) -> str:
-    return next((known.phrase for known in HTTPStatus if known == status), "")
-
-
-def _user_agent(headers: Pairs) -> str:
-    own = f"headrace/{headrace.__version__}"
-    configured = next((value for name, value in headers if name.lower() == "user-agent"), "")
-    return f"{configured} {own}".strip()
-
-
-def _remedy(status: int) -> str:
-    match status:
-        case 401:
-            return "check auth: the server does not know who is asking"
-        case 403:
-            return "check what the account of auth is allowed to see"
-        case 404 | 410:
-            return "check url, and its variables"
-        case _:
-            return "check url, query, headers and body against the API's documentation"

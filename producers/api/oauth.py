@@ -8,26 +8,31 @@ reads a token's answer without limit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote_plus, urlencode
 
 import orjson
-from filelock import FileLock
+from filelock import AsyncFileLock, Timeout
 
 from headrace.config_api_auth import OAuth2Auth
 from headrace.errors import ApiRefusedError
 from headrace.producers.api.clock import Clock
+from headrace.producers.api.failures import told
 from headrace.producers.api.page import Pairs
 from headrace.producers.api.proof import basic
-from headrace.producers.api.retry import PassingError, said
+from headrace.producers.api.redaction import Redaction
+from headrace.producers.api.retry import PassingError
 from headrace.producers.api.sending import Answer
 from headrace.producers.api.token_store import TokenStore
 
 # Renewed so long before it expires, or in the last tenth of a short life.
 _AHEAD_SECONDS: Final = 60.0
 _LOCK_SECONDS: Final = 60.0
+_LOCK_LOOK_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,8 +54,8 @@ class TokenEndpoint(Protocol):
 class AccessTokens:
     """The access token of one source: in memory, one for all requests, renewed once for all.
 
-    `learn` is told each secret, so that none is shown. Several processes of a project may renew at
-    the same time: with a refresh token they take turns, as using one twice can lose both.
+    `redaction` learns each secret, so that none is shown. Several processes of a project may renew
+    at the same time: with a refresh token they take turns, as using one twice can lose both.
     """
 
     def __init__(
@@ -59,13 +64,13 @@ class AccessTokens:
         endpoint: TokenEndpoint,
         store: TokenStore,
         clock: Clock,
-        learn: Callable[[str], None],
+        redaction: Redaction,
     ) -> None:
         self._auth = auth
         self._endpoint = endpoint
         self._store = store
         self._clock = clock
-        self._learn = learn
+        self._redaction = redaction
         self._token: AccessToken | None = None
         self._renewing = asyncio.Lock()
 
@@ -94,20 +99,15 @@ class AccessTokens:
         if self._auth.grant == "client_credentials":
             self._token = await self._ask({"grant_type": "client_credentials"})
             return
-        self._store.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(f"{self._store.path}.lock", thread_local=False, timeout=_LOCK_SECONDS)
-        await asyncio.to_thread(lock.acquire)
-        try:
+        async with _turn(self._store.path):
             await self._refresh()
-        finally:
-            lock.release()
 
     async def _refresh(self) -> None:
         first = self._auth.refresh_token
         assert first is not None
         kept = await asyncio.to_thread(self._store.load)
         refresh_token = kept or first.get_secret_value()
-        self._learn(refresh_token)
+        self._redaction.add(refresh_token)
         token = await self._ask({"grant_type": "refresh_token", "refresh_token": refresh_token})
         if token.refresh_token is not None and token.refresh_token != refresh_token:
             # Before the access token is used: what is lost here is lost for good.
@@ -126,7 +126,7 @@ class AccessTokens:
         secret = auth.client_secret.get_secret_value() if auth.client_secret else None
         if secret is not None and auth.client_auth == "basic":
             proof = basic(quote_plus(auth.client_id), quote_plus(secret))
-            self._learn(proof.removeprefix("Basic "))
+            self._redaction.add(proof.removeprefix("Basic "))
             headers += (("Authorization", proof),)
         else:
             form["client_id"] = auth.client_id
@@ -134,17 +134,20 @@ class AccessTokens:
                 form["client_secret"] = secret
         began = self._clock.monotonic()
         answer = await self._endpoint(auth.token_url, headers, urlencode(form).encode())
-        token = _granted(answer.status, answer.body, began)
+        if answer.status >= 500 or answer.status in (408, 429):
+            raise PassingError(
+                f"the server of tokens answered {told(answer, self._redaction)}", was_done=False
+            )
+        token = _granted(answer, began)
         if token is None:
-            told = f"{answer.status} {said(answer.body)}".rstrip()
             raise ApiRefusedError(
-                f"{auth.token_url} gave no access token: {told}",
+                f"{auth.token_url} gave no access token: {told(answer, self._redaction)}",
                 remedy=_REMEDIES[auth.grant],
                 status=answer.status,
             )
         for text in (token.text, token.refresh_token):
             if text is not None:
-                self._learn(text)
+                self._redaction.add(text)
         return token
 
 
@@ -155,24 +158,46 @@ _REMEDIES: Final = {
 }
 
 
-def _granted(status: int, body: bytes, now: float) -> AccessToken | None:
-    """The token of an answer; None where it has none. Raises `PassingError`."""
-    if status >= 500 or status in (408, 429):
-        raise PassingError(f"the server of tokens answered {status}: {said(body)}", was_done=False)
+@asynccontextmanager
+async def _turn(path: Path) -> AsyncIterator[None]:
+    """Only one process at a time has the refresh token of `path`. Raises `PassingError`."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = AsyncFileLock(
+        f"{path}.lock",
+        timeout=_LOCK_SECONDS,
+        poll_interval=_LOCK_LOOK_SECONDS,
+        thread_local=False,
+        run_in_executor=False,  # a thread would have it after we are gone
+    )
     try:
-        answer = orjson.loads(body)
+        await lock.acquire()
+    except Timeout:
+        raise PassingError(
+            f"another process of the project has renewed the token for {_LOCK_SECONDS:g} s",
+            was_done=False,
+        ) from None
+    try:
+        yield
+    finally:
+        await lock.release()
+
+
+def _granted(answer: Answer, now: float) -> AccessToken | None:
+    """The token of an answer; None where it has none."""
+    try:
+        granted = orjson.loads(answer.body)
     except orjson.JSONDecodeError:
         return None
-    text = _token(answer.get("access_token")) if isinstance(answer, dict) else None
-    if not 200 <= status < 300 or text is None:
+    text = _token(granted.get("access_token")) if isinstance(granted, dict) else None
+    if not 200 <= answer.status < 300 or text is None:
         return None
-    lasts = answer.get("expires_in")
+    lasts = granted.get("expires_in")
     renew_at = None
     if isinstance(lasts, str) and lasts.isdecimal():  # against the standard, and not rare
         lasts = int(lasts[:12])
     if isinstance(lasts, int | float) and not isinstance(lasts, bool) and lasts >= 0:
         renew_at = now + lasts - min(_AHEAD_SECONDS, lasts / 10)
-    return AccessToken(text, renew_at, _token(answer.get("refresh_token")))
+    return AccessToken(text, renew_at, _token(granted.get("refresh_token")))
 
 
 def _token(text: object) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -101,9 +101,12 @@ def _limits(headers: Sequence[tuple[str, str]], now: datetime, wait: float | Non
     return wait is not None or (limit is not None and limit.remaining == 0)
 
 
-def said(body: bytes) -> str:
-    """What an error's body says, on one line and short; empty where it says nothing."""
-    text = _said_in_json(body) or body[:4_000].decode(errors="replace")
+def said(body: bytes, hide: Callable[[str], str]) -> str:
+    """What an error's body says, on one line and short; empty where it says nothing.
+
+    `hide` takes secrets out of a text: before it is cut, as half of one is one too.
+    """
+    text = hide(_said_in_json(body) or body.decode(errors="replace"))
     text = _CONTROLS.sub(" ", text).strip()
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 3] + "..."
 

@@ -283,7 +283,7 @@ async def test_a_server_of_tokens_that_is_down_is_asked_again(
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (faults.status(401, b'{"error":"invalid_client"}'), "401 invalid_client"),
+        (faults.status(401, b'{"error":"invalid_client"}'), "401 Unauthorized: invalid_client"),
         (faults.not_json, "gave no access token: 200"),
         (faults.redirect("http://127.0.0.1:9/"), "gave no access token: 302"),
         (faults.status(200, b'{"access_token":"a\\nb"}'), "gave no access token: 200"),

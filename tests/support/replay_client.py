@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,3 @@ async def api_client(
         clock=(clock or TurnedClock()).for_client(),
     ) as client:
         yield client
-
-
-def nothing_of(secrets: Mapping[str, str], text: str) -> bool:
-    """Whether none of the secrets is in a text."""
-    return not any(secret in text for secret in secrets.values())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from headrace.config_api_manners import RateLimit
 from headrace.producers.api.budget import Spent, next_budget, spent_from
 from headrace.producers.api.rate_limit import Pace
+from headrace.producers.api.redaction import Redaction
 from headrace.producers.api.retry import Meaning, judge, said
 from headrace.producers.api.server_limits import (
     LONGEST_WAIT_SECONDS,
@@ -20,7 +21,6 @@ from headrace.producers.api.server_limits import (
 )
 
 NOW = datetime(2026, 10, 18, 12, 0, 0, tzinfo=UTC)
-HTTP_NOW = "Sun, 18 Oct 2026 12:00:00 GMT"
 EPOCH = int(NOW.timestamp())
 
 
@@ -142,7 +142,13 @@ def test_what_an_answer_means(
     ],
 )
 def test_what_a_server_said_is_found_in_its_answer(body: bytes, text: str) -> None:
-    assert said(body) == text
+    assert said(body, str) == text
+
+
+def test_a_secret_is_hidden_before_what_was_said_is_cut() -> None:
+    redaction = Redaction(["s3cret-token"])
+    for filling in range(180, 205):
+        assert "s3" not in said(b"x" * filling + b"s3cret-token", redaction.text)
 
 
 @given(
