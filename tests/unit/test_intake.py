@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.config_files import FileSource
 from headrace.errors import ConfigError, LedgerError
@@ -601,3 +604,31 @@ def test_very_long_and_odd_names_are_taken_and_known_again(project: IntakeProjec
     project.take()
     assert [name for name, _ in project.states()] == sorted(odd)
     assert project.look().ready == ()
+
+
+# --- any order of arrival
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+def test_any_order_of_arrival_gives_the_same_content(data: st.DataObject) -> None:
+    contents = {f"{number}.csv": f"content {number % 4}" for number in range(7)}
+    by_name = data.draw(st.booleans())
+    source = SOURCE.model_copy(
+        update={"marker": ".done", "identity": "name+content" if by_name else "content"}
+    )
+    steps = [*contents, *(f"{name}.done" for name in contents)]
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _: None)
+        project = IntakeProject(Path(folder))
+        for name in data.draw(st.permutations(steps)):
+            project.drop(name, contents.get(name, ""))
+            if data.draw(st.booleans()):
+                project.intake.take("sales", source, project.look(source).ready)
+        project.intake.take("sales", source, project.look(source).ready)
+        rows = project.rows()
+        assert sorted(row.name for row in rows) == sorted(contents)
+        taken = [row for row in rows if row.state == "received"]
+        held = sorted(project.spool.payload("sales", r.delivery_id).read_text() for r in taken)
+        assert held == sorted(contents.values() if by_name else set(contents.values()))
+        project.ledger.close()

@@ -128,6 +128,19 @@ def test_more_names_than_can_be_kept_are_a_look_at_everything(
     assert agenda.next_at == NOW + 7
 
 
+def test_what_is_appended_is_gathered_for_a_while() -> None:
+    agenda = LookAgenda(30.0, gather_seconds=2.0)
+    agenda.due(NOW)
+    agenda.scanned(0.0, NOW)
+    for tenth in range(30):
+        agenda.heard_written("a.log", NOW + tenth / 10)
+    agenda.heard_complete("b.log", NOW + 3)
+    assert agenda.next_at == NOW + 2
+    assert agenda.due(NOW + 2) == look_at("a.log")
+    agenda.heard_of_folder(NOW + 2.5)
+    assert agenda.next_at == NOW + 4.5
+
+
 @pytest.mark.parametrize(
     ("age", "settle", "expected"),
     [(0.0, 2.0, 2.0), (1.5, 2.0, 0.5), (5.0, 2.0, 0.0), (0.0, 0.0, 0.0), (-1.0, 2.0, 3.0)],
