@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from headrace.config_objects import check_objects
+from headrace.config_pages import JmesPath
 from headrace.config_section import Section, check_name
 from headrace.config_watched import check_watched
 from headrace.units import Bytes, Seconds
@@ -38,12 +40,19 @@ class JsonOptions(Section):
     """Where the records of a JSON document stand; left out, it is an array of them, or one."""
 
     records: Annotated[
-        str | None, Field(description="JMESPath to the records, such as `features` or `data.items`")
+        JmesPath | None,
+        Field(description="JMESPath to the records, such as `features` or `data.items`"),
     ] = None
     parallel: Annotated[
-        str | None,
+        JmesPath | None,
         Field(description="path to an object of arrays of equal length: a record per index"),
     ] = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> JsonOptions:
+        if self.records is not None and self.parallel is not None:
+            raise ValueError("`records` and `parallel` exclude each other: set one")
+        return self
 
 
 class ExcelOptions(Section):
@@ -62,6 +71,17 @@ class XmlOptions(Section):
         str | None, Field(description="path to them from the root, such as `/orders/order`")
     ] = None
 
+    @field_validator("records")
+    @classmethod
+    def _from_the_root(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("/"):
+            raise ValueError(f"expected a path such as /orders/order or //order, found {value!r}")
+        return value
+
+
+# What headrace.producers.files.line_patterns ships.
+LINE_PATTERNS: Final = ("apache_common", "apache_combined", "nginx_combined")
+
 
 class LinesOptions(Section):
     """How a line of plain text becomes a record."""
@@ -73,6 +93,20 @@ class LinesOptions(Section):
             " shipped one: `apache_common`, `apache_combined`, `nginx_combined`"
         ),
     ] = None
+
+    @field_validator("pattern")
+    @classmethod
+    def _has_groups(cls, value: str | None) -> str | None:
+        if value is None or value in LINE_PATTERNS:
+            return value
+        known = f"one of {', '.join(LINE_PATTERNS)}, or a regular expression with named groups"
+        try:
+            named = re.compile(value).groupindex
+        except re.error as error:
+            raise ValueError(f"expected {known}; {value!r} is none: {error}") from None
+        if not named:
+            raise ValueError(f"expected {known} such as (?P<level>[A-Z]+); found {value!r}")
+        return value
 
 
 class ArchiveOptions(Section):

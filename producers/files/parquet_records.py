@@ -37,9 +37,8 @@ def check_parquet(path: Path, name: str) -> None:
         for batch in _batches(file, 0):
             batch.validate(full=True)
             rows += batch.num_rows
-            for column in batch.columns:
-                if _holds_time(column.type):
-                    column.to_pylist()  # fails where a year is none of Python's
+            for column, column_name in zip(batch.columns, batch.schema.names, strict=True):
+                _check_times(column, column_name)
         if rows != file.metadata.num_rows:
             raise ValueError(f"{rows:,} rows, of the {file.metadata.num_rows:,} its footer tells")
 
@@ -150,6 +149,17 @@ def _cast_type(type_: Any, finer: Any, depth: int = 0) -> Any:
     if pa.types.is_map(type_):
         return pa.map_(type_.key_type, _cast_type(type_.item_type, finer, depth + 1))
     return type_
+
+
+def _check_times(column: Any, name: str) -> None:
+    """Raise ValueError where a year is none of Python's."""
+    try:
+        if pa.types.is_nested(column.type) and _holds_time(column.type):
+            column.to_pylist()
+        elif pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+            pc.min_max(column).as_py()
+    except OverflowError as error:
+        raise ValueError(f"a time in {name} is not within the years 1 to 9999") from error
 
 
 def _holds_time(type_: Any) -> bool:

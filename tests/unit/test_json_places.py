@@ -11,12 +11,13 @@ import jmespath
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files import json_reading
 from headrace.producers.files.json_documents import cut_documents, dump_exactly, load_exactly
 from headrace.producers.files.json_place import PlacedByLine, PlacedRecords, parse_place
-from support.file_forms import batches, errors, records, values
+from support.file_forms import batches, errors, records, source, values
 
 names = st.sampled_from(["a", "b", "c", 'q"\\]}', "é"])
 scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.just('}],{"a":[')
@@ -114,9 +115,13 @@ def test_a_path_that_leads_nowhere_rejects_the_file(tmp_path: Path) -> None:
     )
     path.write_text('{"items": []}')
     assert batches(path, tmp_path, json={"records": "items"}) == []
-    for wrong in ({"records": "items["}, {"parallel": "a[?b]"}):
-        with pytest.raises(DeliveryRejectedError, match=r"^json\.records or json\.parallel: exp"):
-            batches(path, tmp_path, json=wrong)
+    with pytest.raises(
+        DeliveryRejectedError, match=r"^json\.records or json\.parallel: expected a"
+    ):
+        batches(path, tmp_path, json={"parallel": "a[?b]"})
+    for wrong in ({"records": "items["}, {"records": "a", "parallel": "b"}):
+        with pytest.raises(ValidationError, match=r"JMESPath|exclude each other"):
+            source(json=wrong)
 
 
 def test_broken_elements_at_a_path_cost_themselves(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from headrace.config_files import LINE_PATTERNS
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.json_records import Piece, cut_lines
 from headrace.producers.files.line_patterns import SHIPPED, compile_pattern, shipped_for
 from headrace.producers.files.line_records import parse_line
-from support.file_forms import batches, errors, records, values
+from support.file_forms import batches, errors, records, source, values
 
 COMMON = '127.0.0.1 - frank [10/Oct/2000:13:55:36 -0700] "GET /a.gif HTTP/1.0" 200 2326'
 
@@ -46,7 +48,7 @@ def test_lines_of_an_access_log(line: str, expected: dict[str, str | None]) -> N
 def test_nginx_has_the_names_of_its_variables() -> None:
     fields = compile_pattern("nginx_combined").groupindex
     assert {"remote_addr", "time_local", "body_bytes_sent", "http_user_agent"} <= set(fields)
-    assert list(SHIPPED) == ["apache_common", "apache_combined", "nginx_combined"]
+    assert tuple(SHIPPED) == LINE_PATTERNS
 
 
 def test_patterns_are_found_by_most_lines() -> None:
@@ -79,10 +81,11 @@ def test_lines_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["(", "no group", "(unnamed)"])
-def test_what_is_no_pattern(pattern: str, tmp_path: Path) -> None:
-    (tmp_path / "a.log").write_text("x\n")
-    with pytest.raises(DeliveryRejectedError, match=r"^lines\.pattern: expected apache_common, "):
-        batches(tmp_path / "a.log", tmp_path, lines={"pattern": pattern})
+def test_what_is_no_pattern(pattern: str) -> None:
+    with pytest.raises(ValidationError, match=r"expected one of apache_common, .* regular exp"):
+        source(lines={"pattern": pattern})
+    with pytest.raises(ValueError, match=r"^expected apache_common, "):
+        compile_pattern(pattern)
 
 
 def test_a_missing_event_time_field_is_named(tmp_path: Path) -> None:
