@@ -22,6 +22,8 @@ _SIGNATURES: Final = (
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"Rar!\x1a\x07", "a RAR archive"),
     (b"\x04\x22\x4d\x18", "LZ4-compressed data"),
+    (b"\x02\x21\x4c\x18", "LZ4-compressed data of the legacy format"),
+    (b"\x1f\x9d", "data compressed by compress (.Z)"),
     (b"PAR1\x15", "a Parquet file"),
     (b"Obj\x01", "an Avro file"),
     (b"ARROW1\x00\x00", "an Arrow file"),

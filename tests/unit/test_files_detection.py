@@ -44,6 +44,7 @@ def archive() -> bytes:
         ),
         ("a.gz", gzip.compress(gzip.compress(b"a,b\n1,2\n")), "found gzip-compressed data within"),
         ("a.csv.gz", gzip.compress(b"a,b\n1,2\n")[:-3], "its gzip data is cut off"),
+        ("a.csv.Z", b"\x1f\x9d\x90abc", "found data compressed by compress"),
         ("a.csv.gz", gzip.compress(b""), "what is compressed in it is empty"),
         ("a.csv", bytes(range(256)) * 4, "found binary data"),
         ("a.csv", b"%PDF-1.7\n%\xe2\xe3\n", "found a PDF"),
@@ -178,3 +179,12 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     source = FileSource(kind="files", path="inbox", stream="s")
     with pytest.raises(DeliveryRejectedError, match="cannot be read"):
         detect(tmp_path / "a.csv", "a.csv", source, Stream())
+
+
+def test_a_name_is_but_a_hint_of_compression(tmp_path: Path) -> None:
+    reading = look(tmp_path / "a.json.gz", b'[{"a": 1}]')
+    assert (reading.format, reading.compression) == ("json", None)
+    assert "compression: none, whatever its name says" in reading.notes
+    reading = look(tmp_path / "a.csv", gzip.compress(b"a;b\n1;2\n"))
+    assert (reading.compression, reading.columns) == ("gzip", ("a", "b"))
+    assert "compression: gzip, 8 bytes unpacked" in reading.notes
