@@ -18,7 +18,7 @@ _DEFAULT_REGION: Final = "us-east-1"
 # The same as a lake is opened with: a store that hangs must not hold up a role for long.
 _TIMEOUT_SECONDS: Final = 30.0
 _CONNECT_TIMEOUT_SECONDS: Final = 5.0
-_RETRIES: Final = 4
+_RETRIES: Final = 2
 
 _NAMES: Final = {
     "access_key_id": "access_key_id",

@@ -145,8 +145,10 @@ class ObjectStore:
                 region=self._options.region,
             ) from error
         copied = self.at(to).find(key)
-        if copied is None or copied.size != stored.size:
-            raise ObjectUnreadableError(f"its copy {key} in {to.bucket} is not there, or not whole")
+        if copied is None:
+            raise ObjectUnreadableError(f"its copy {key} in {to.bucket} is not there")
+        if copied.size != stored.size:  # of a store that knows no condition here
+            raise ObjectChangedError("it was replaced while it was copied")
         return copied
 
     def delete(self, stored: StoredObject) -> None:

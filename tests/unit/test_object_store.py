@@ -161,6 +161,10 @@ def test_an_object_replaced_in_the_middle_of_a_cut_download_is_noticed(
 def test_what_keeps_a_listing_from_coming_is_said(
     bucket: Bucket, changed: dict[str, str], message: str, remedy: str
 ) -> None:
+    if bucket.server.kind == "moto" and {"aws_access_key_id", "aws_secret_access_key"} & set(
+        changed
+    ):
+        pytest.skip("moto lets anyone in")
     place = object_place(f"s3://{changed.get('bucket', bucket.name)}/in")
     options = {name.lower(): value for name, value in bucket.options(max_retries="0").items()}
     options |= {name: value for name, value in changed.items() if name != "bucket"}
