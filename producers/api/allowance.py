@@ -50,21 +50,28 @@ class Allowance:
         """
         if not self._knows_hold:
             await self._recall()
+        self._check_hold()
         now = self._clock.monotonic()
-        held = self._pace.held_until - now
-        if held > self._max_wait:
-            until = self._clock.now() + timedelta(seconds=held)
-            raise ApiUnavailableError(
-                f"not sent: the server asked to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC",
-                remedy="polls go on by then; fewer requests, or a rate_limit, keep it from asking",
-                until=until,
-            )
-        wait = self._pace.reserve(now) - now
-        if wait > 0:
-            await self._clock.sleep(wait)
+        at = self._pace.reserve(now)
+        while at > now:
+            await self._clock.sleep(at - now)
+            self._check_hold()  # another request may have been told to wait meanwhile
+            now = self._clock.monotonic()
+            at = self._pace.held_until
         if self._budget is not None:
             async with self._spending:
                 await asyncio.to_thread(self._spend, self._budget)
+
+    def _check_hold(self) -> None:
+        held = self._pace.held_until - self._clock.monotonic()
+        if held <= self._max_wait:
+            return
+        until = self._clock.now() + timedelta(seconds=held)
+        raise ApiUnavailableError(
+            f"not sent: the server asked to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC",
+            remedy="polls go on by then; fewer requests, or a rate_limit, keep it from asking",
+            until=until,
+        )
 
     async def hold(self, seconds: float) -> None:
         """Send nothing for so long."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.config_api_manners import RateLimit
+from headrace.producers.api.allowance import Allowance
 from headrace.producers.api.budget import Spent, next_budget, spent_from
 from headrace.producers.api.rate_limit import Pace
 from headrace.producers.api.redaction import Redaction
@@ -19,6 +21,7 @@ from headrace.producers.api.server_limits import (
     retry_after,
     server_limit,
 )
+from support.replay_client import KeptCursors, TurnedClock, api_source
 
 NOW = datetime(2026, 10, 18, 12, 0, 0, tzinfo=UTC)
 EPOCH = int(NOW.timestamp())
@@ -190,3 +193,19 @@ def test_the_budget_is_a_new_one_each_utc_date() -> None:
     assert spent_from("nonsense", NOW.date()).requests == 0
     far_east = datetime.fromisoformat("2026-10-19T01:00:00+14:00")
     assert next_budget(far_east) == datetime(2026, 10, 19, tzinfo=UTC)
+
+
+async def test_who_waits_for_his_turn_waits_on_where_the_server_asks_for_it() -> None:
+    clock = TurnedClock()
+
+    async def sleep(seconds: float) -> None:
+        await clock.sleep(seconds)
+        if len(clock.sleeps) == 1:
+            await allowance.hold(30)  # as the answer to another request said
+
+    source = api_source("https://api.example.com", rate_limit={"requests": 1, "per": 5})
+    turned = replace(clock.for_client(), sleep=sleep)
+    allowance = Allowance("prices", source, KeptCursors(), turned)
+    await allowance.wait()
+    await allowance.wait()
+    assert clock.sleeps == [5, 30]
