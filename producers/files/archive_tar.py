@@ -75,17 +75,20 @@ def tar_members(file: BinaryIO, archive: str) -> Iterator[Member]:
     while (header := stream.next_header()) is not None:
         info, extension = header
         size = info.size if extension.size is None else extension.size
+        if info.type in _WITHOUT_BYTES:
+            size = 0
         if info.type == tarfile.GNUTYPE_SPARSE:
             stream.skip_holes()
         if info.type == tarfile.DIRTYPE:
             continue
         raw = info.name if extension.name is None else extension.name
+        if raw.endswith("/"):  # a folder, as tools before POSIX wrote it
+            stream.skip(size)
+            continue
         name, problem = _judged(raw, info.type, extension, archive, names)
-        if info.type in _WITHOUT_BYTES:
-            size = 0
         stream.begin_member(size, f"{archive}/{name}")
         yield Member(name, partial(stream.read_member), problem)
-        stream.skip_member()
+        stream.skip_rest()
     stream.finish()
 
 
@@ -167,14 +170,18 @@ class _Stream:
             self._left -= len(chunk)
             yield chunk
 
-    def skip_member(self) -> None:
-        """Go to the next header."""
-        while self._left:
-            chunk = self._read(min(CHUNK_BYTES, self._left))
+    def skip_rest(self) -> None:
+        """Go to the next header, behind what was not read of the member."""
+        self.skip(self._left, self._padding)
+
+    def skip(self, size: int, padding: int | None = None) -> None:
+        """Pass over so many bytes, and those that fill the last block of them."""
+        left = size + (-size % BLOCK_BYTES if padding is None else padding)
+        while left:
+            chunk = self._read(min(CHUNK_BYTES, left))
             if not chunk:
                 raise self._broken("its end before its end mark")
-            self._left -= len(chunk)
-        self._read_exactly(self._padding)
+            left -= len(chunk)
 
     def finish(self) -> None:
         """Read what is behind the end mark: nothing but zeros."""

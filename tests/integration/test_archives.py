@@ -13,8 +13,11 @@ import pytest
 from headrace.cli.trial import try_source
 from headrace.config_file import load_config
 from headrace.config_files import FileSource
+from headrace.errors import UsageError
 from headrace.infra.broker.server import BrokerServer
+from headrace.producers.decisions import Action, Decision
 from headrace.producers.ledger import list_deliveries
+from headrace.producers.service import produce_once
 from support.archive_files import zip_of
 from support.doc_configs import project_of
 from support.intake_project import IntakeProject
@@ -77,6 +80,10 @@ def project(tmp_path: Path) -> ProduceProject:
     return project
 
 
+async def decide(project: ProduceProject, servers: str, decision: Decision) -> None:
+    await produce_once(project.config, bootstrap_servers=servers, decision=decision)
+
+
 async def test_members_land_once_and_bad_ones_are_told(
     shared_data: Path, project: ProduceProject, embedded_broker: BrokerServer
 ) -> None:
@@ -100,6 +107,9 @@ async def test_members_land_once_and_bad_ones_are_told(
         summary = await land(project, servers)
         assert [row.name for row in summary.rejections] == ["week.zip/../evil.csv"]
         again = await land(project, servers)
+        (evil,) = [row.delivery_id for row in summary.rejections]
+        with pytest.raises(UsageError, match=r"touch inbox/sales/week\.zip"):
+            await decide(project, servers, Decision(Action.RETRY, (evil,)))
     # It is told of as long as it lies there; nothing else is new.
     assert [row.name for row in again.rejections] == ["week.zip/../evil.csv"]
     assert (again.received, again.duplicates, again.rejected) == (0, 0, 1)

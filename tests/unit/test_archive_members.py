@@ -117,7 +117,9 @@ def test_long_names_in_tars(found: Callable[[bytes, str], Found], format_: int) 
 
 def test_folders_are_no_members(found: Callable[[bytes, str], Found]) -> None:
     assert found(zip_of({"a/": b"", "a/b.csv": b"1"}), "x.zip") == [("a/b.csv", b"1", "")]
-    tar = tar_of({"a": tar_header("a", tarfile.DIRTYPE), "./a/b.csv": b"1"})
+    old = tar_header("old/", tarfile.REGTYPE, size=600)
+    folders = tar_of({"a": tar_header("a", tarfile.DIRTYPE)})[:512] + old.tobuf() + bytes(1024)
+    tar = folders + tar_of({"./a/b.csv": b"1"})
     assert found(tar, "x.tar") == [("a/b.csv", b"1", "")]
 
 

@@ -400,7 +400,7 @@ def packings(draw: st.DrawFn) -> tuple[dict[str, bytes], dict[str, bytes]]:
 
 
 # Shrinking costs minutes, as each try waits for the disk; its examples are small already.
-@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=25, deadline=None, phases=(Phase.explicit, Phase.generate))
 @given(packing=packings(), order=st.randoms(use_true_random=False))
 def test_any_packing_in_any_order_gives_the_same_records(
     packing: tuple[dict[str, bytes], dict[str, bytes]], order: Any
