@@ -22,7 +22,7 @@ from headrace.producers.api.http_client import ApiClient
 from headrace.producers.api.page import Page
 from headrace.producers.api.page_reading import as_files, content_type, page_reading
 from headrace.producers.api.page_records import page_records
-from headrace.producers.api.plan import Plan
+from headrace.producers.api.plan import Got, Plan
 from headrace.producers.api.request import address
 from headrace.producers.api.unfinished import Unfinished
 from headrace.producers.api.walk import Walk
@@ -119,10 +119,11 @@ def _told(config: Config, source: ApiSource, client: ApiClient, asked: _Asked) -
         )
     yield from map(Said, shown(seen))
     found = page_records(page.body, source.records, source.parallel, kind)
+    got = Got(page.url, page.headers, page.body, found, page.received_at)
     if source.cursor is not None:
-        value = asked.plan.highest(state, found)
+        value = asked.plan.highest(state, got)
         yield Said(f"  cursor: {source.cursor.field} is {value or 'not there'} at its highest")
-    following = asked.plan.following(asked.walk, state, page.url, page.headers, page.body, found)
+    following = asked.plan.following(asked.walk, state, got)
     if following is None:
         yield Said("  there is no further page")
     else:

@@ -14,6 +14,7 @@ from headrace.event_time import EPOCH_FORMATS, parse_event_time
 from headrace.producers.api.json_search import search
 
 _UTC: Final = ZoneInfo("UTC")
+_MOST_AHEAD: Final = timedelta(days=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -21,11 +22,14 @@ class CursorValueError(HeadraceError):
     """A record has a value in the cursor's field that cannot be compared."""
 
 
-def highest(rule: Incremental, records: Sequence[object], so_far: str | None) -> str | None:
+def highest(
+    rule: Incremental, records: Sequence[object], so_far: str | None, now: datetime
+) -> str | None:
     """The highest of `so_far` and the records' values of the field, as text as it stood there.
 
-    Single records without a value, or with one that cannot be compared, say nothing. Raises
-    `CursorValueError` where that is so of all.
+    Single records without a value, or with one that cannot be compared, say nothing; nor does a
+    time more than a day ahead: behind a typing error nothing would ever be new again. Raises
+    `CursorValueError` where none of the records has a value.
     """
     best = so_far
     compared, problem = 0, None
@@ -36,7 +40,7 @@ def highest(rule: Incremental, records: Sequence[object], so_far: str | None) ->
         try:
             if isinstance(value, bool) or not isinstance(value, str | int | float):
                 raise _unfit(rule, value)
-            if _is_above(rule, str(value), best):
+            if not _is_ahead(rule, str(value), now) and _is_above(rule, str(value), best):
                 best = str(value)
         except CursorValueError as error:
             problem = error
@@ -59,10 +63,13 @@ def asked_since(rule: Incremental, value: str | None) -> str | None:
         return None if rule.initial is None else str(rule.initial)
     if not rule.overlap:
         return value
-    if rule.type == "number":
-        number = _number(rule, value) - rule.overlap
-        return str(int(number)) if number == int(number) else str(number)
-    return written_time(_time(rule, value) - timedelta(seconds=rule.overlap), rule.format)
+    try:
+        if rule.type == "number":
+            overlap = int(rule.overlap) if rule.overlap.is_integer() else rule.overlap
+            return str(_number(rule, value) - overlap)
+        return written_time(_time(rule, value) - timedelta(seconds=rule.overlap), rule.format)
+    except OverflowError:  # the year 1, or a number with hundreds of digits
+        return value
 
 
 def written_time(moment: datetime, format_: str) -> str:
@@ -74,6 +81,11 @@ def written_time(moment: datetime, format_: str) -> str:
     if format_ == "iso":
         return moment.replace(tzinfo=None).isoformat() + "Z"
     return moment.strftime(format_)
+
+
+def _is_ahead(rule: Incremental, value: str, now: datetime) -> bool:
+    """Whether a time lies so far in the future that it cannot be one that has come."""
+    return rule.type == "time" and _time(rule, value) - now > _MOST_AHEAD
 
 
 def _is_above(rule: Incremental, value: str, other: str | None) -> bool:

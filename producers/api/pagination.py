@@ -121,8 +121,11 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
 
 
 def _by_url(found: str, trusted: Collection[str], at: Position, page: Answer) -> Position:
-    url = urljoin(page.url, found.strip())
-    scheme, host, port = origin_of(url)
+    try:
+        url = urljoin(page.url, found.strip())
+        scheme, host, port = origin_of(url)
+    except ValueError:  # brackets that are no IPv6 address
+        url, scheme, host, port = found, "", "", None
     here = origin_of(page.url)
     if scheme not in _DEFAULT_PORTS or not host:
         raise PaginationError(

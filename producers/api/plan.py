@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from headrace.config_api import ApiSource
@@ -38,6 +39,17 @@ from headrace.producers.api.windows import (
     with_done,
 )
 from headrace.producers.delivery import Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """A page that came, from `url`, with the records found in it."""
+
+    url: str
+    headers: Pairs
+    body: bytes
+    found: PageRecords
+    received_at: datetime
 
 
 class Plan:
@@ -100,38 +112,39 @@ class Plan:
             request = with_query(request, rule.parameter, state.since)
         return request_at(request, state.at, self._source.pagination, self._source.secrets)
 
-    def following(
-        self,
-        walk: Walk,
-        state: Unfinished,
-        url: str,
-        headers: Pairs,
-        body: bytes,
-        found: PageRecords,
-    ) -> Unfinished | None:
-        """Where to go on after a page that came from `url`; None after the last.
+    def following(self, walk: Walk, state: Unfinished, got: Got) -> Unfinished | None:
+        """Where to go on after a page; None after the last.
 
         Raises `PaginationError` where it leads nowhere, or is the page before once more.
         """
-        digest = hashlib.sha256(body).hexdigest()
-        if digest == state.digest and found.count:
+        digest = hashlib.sha256(got.body).hexdigest()
+        if digest == state.digest and got.found.count:
             raise PaginationError(
                 f"page {state.at.number} of {walk.name} has the same content as the page before",
                 remedy="the server does not heed what says which page is wanted: check"
                 " `pagination` of the source",
             )
         source = self._source
-        answer = Answer(url, headers, found.document, found.count)
+        answer = Answer(got.url, got.headers, got.found.document, got.found.count)
         at = next_position(source.pagination, state.at, answer, source.trusted_hosts)
         if at is None:
             return None
-        at = without_secrets(at, source.secrets)
-        return Unfinished(state.rules, at, state.since, self.highest(state, found), digest)
+        return Unfinished(state.rules, at, state.since, self.highest(state, got), digest)
 
-    def highest(self, state: Unfinished, found: PageRecords) -> str | None:
+    def kept_text(self, state: Unfinished) -> str:
+        """What the ledger keeps of a walk that is not through; without secrets.
+
+        Where the server's address is none without them it keeps nothing: the next poll begins anew.
+        """
+        at = without_secrets(state.at, self._source.secrets)
+        return "" if at is None else replace(state, at=at).to_text()
+
+    def highest(self, state: Unfinished, got: Got) -> str | None:
         """The cursor's value after a page. Raises `CursorValueError`."""
         rule = self._source.cursor
-        return None if rule is None else highest(rule, found.records, state.highest)
+        if rule is None:
+            return None
+        return highest(rule, got.found.records, state.highest, got.received_at)
 
     def at_end(
         self, walk: Walk, window: Span | None, value: str | None, windows_kept: str | None

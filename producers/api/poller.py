@@ -22,7 +22,7 @@ from headrace.producers.api.page_inbox import PageInbox
 from headrace.producers.api.page_reading import content_type
 from headrace.producers.api.page_records import PageUnreadableError, page_records
 from headrace.producers.api.pagination import PaginationError
-from headrace.producers.api.plan import Plan
+from headrace.producers.api.plan import Got, Plan
 from headrace.producers.api.poll_report import PollReport, failure_of
 from headrace.producers.api.unfinished import Unfinished, unfinished_from
 from headrace.producers.api.walk import Series, Walk
@@ -192,11 +192,12 @@ class Poller:
         except (PageUnreadableError, SearchError):
             self._received(await self._inbox.receive_unreadable(name, page), report)
             raise
-        following = self._plan.following(walk, state, page.url, headers, body, found)
+        got = Got(page.url, headers, body, found, page.received_at)
+        following = self._plan.following(walk, state, got)
         if following is None:
-            cursors = await self._at_end(walk, window, self._plan.highest(state, found))
+            cursors = await self._at_end(walk, window, self._plan.highest(state, got))
         else:
-            cursors = [Cursor(walk.key, following.to_text())]
+            cursors = [Cursor(walk.key, self._plan.kept_text(following))]
         if found.count == 0:
             await self._inbox.keep(cursors)
             report.empty += 1

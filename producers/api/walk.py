@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import orjson
 
@@ -130,16 +130,24 @@ def with_query(request: PageRequest, name: str, value: str) -> PageRequest:
     return replace(request, query=_with(request.query, ((name, value),)))
 
 
-def without_secrets(at: Position, secrets: frozenset[str]) -> Position:
-    """A position that may be written down: a server repeats a key in the address it names."""
+def without_secrets(at: Position, secrets: frozenset[str]) -> Position | None:
+    """A position that may be written down: a server repeats a key in the address it names.
+
+    None where the address is none without it.
+    """
     if at.url is None or not secrets:
         return at
     parts = urlsplit(at.url)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
-    kept = [pair for pair in pairs if pair[1] not in secrets]
-    if kept == pairs:
-        return at
-    return replace(at, url=urlunsplit(parts._replace(query=urlencode(kept))))
+    kept = [pair for pair in pairs if not _has_one(pair, secrets)]
+    if kept != pairs:
+        parts = parts._replace(query=urlencode(kept))
+    url = urlunsplit(parts)
+    return None if _has_one((url, unquote(url)), secrets) else replace(at, url=url)
+
+
+def _has_one(texts: tuple[str, str], secrets: frozenset[str]) -> bool:
+    return any(secret in text for text in texts for secret in secrets if secret)
 
 
 def _with(query: Pairs, more: Pairs) -> Pairs:

@@ -455,6 +455,34 @@ async def test_a_key_that_a_server_repeats_in_its_next_url_is_written_down_nowhe
             assert key.encode() not in path.read_bytes(), path
 
 
+async def test_a_key_in_the_path_of_the_next_url_is_written_down_nowhere_either(
+    server: ReplayServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "k3y-that-is-secret"
+
+    def answer(seen: Seen) -> Answer:
+        number = int(seen.argument("page") or 1)
+        following = f"{server.url}/{key}/items?page={number + 1}" if number < 3 else None
+        return json_answer(json.dumps({"data": [{"id": number}], "next": following}).encode())
+
+    server.handlers[f"/{key}/items"] = answer
+    keys: dict[str, Any] = {
+        "records": "data",
+        "pagination": {"kind": "next_url", "path": "next"},
+        "auth": {"kind": "bearer", "token": key},
+    }
+    project = PolledProject(tmp_path, paged(server, f"/{key}/items", **keys))
+    with monkeypatch.context() as context:
+        die(context, "record", 2, before=False)
+        with pytest.raises(DiedError):
+            await project.poll()
+    await project.poll_well()  # from the first page on: the two that were there are known
+    assert [r["id"] for page in project.spooled() for r in page["data"]] == [1, 2, 3]
+    for path in project.paths.state.rglob("*"):
+        if path.is_file() and path.name != "payload":
+            assert key.encode() not in path.read_bytes(), path
+
+
 async def test_a_page_without_records_is_taken_once_and_said_each_time(
     server: ReplayServer, tmp_path: Path
 ) -> None:

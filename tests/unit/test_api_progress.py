@@ -31,6 +31,7 @@ from headrace.producers.api.windows import (
 
 DAY = timedelta(days=1)
 EPOCH = datetime(2021, 1, 1, tzinfo=UTC)
+NOW = datetime(2021, 6, 1, tzinfo=UTC)
 
 
 # --- cursors
@@ -45,36 +46,51 @@ def test_the_highest_time_counts_whatever_its_offset_and_order() -> None:
         {},
         {"at": "2021-05-15T08:59:59.999Z"},
     ]
-    assert highest(rule, records, None) == "2021-05-15T09:00:00Z"
-    assert highest(rule, records, "2021-05-15T12:00:00+02:00") == "2021-05-15T12:00:00+02:00"
-    assert highest(rule, [], None) is None
+    assert highest(rule, records, None, NOW) == "2021-05-15T09:00:00Z"
+    assert highest(rule, records, "2021-05-15T12:00:00+02:00", NOW) == "2021-05-15T12:00:00+02:00"
+    assert highest(rule, [], None, NOW) is None
 
 
 def test_numbers_compare_as_numbers_and_texts_as_texts() -> None:
     numbers = Incremental(field="id", parameter="since_id", type="number")
-    assert highest(numbers, [{"id": 9}, {"id": "10"}, {"id": 8.5}], None) == "10"
+    assert highest(numbers, [{"id": 9}, {"id": "10"}, {"id": 8.5}], None, NOW) == "10"
     texts = Incremental(field="id", parameter="since_id", type="text")
-    assert highest(texts, [{"id": "9"}, {"id": "10"}], None) == "9"
-    assert highest(numbers, [{"id": 2**63 + 1}], str(2**63)) == str(2**63 + 1)
+    assert highest(texts, [{"id": "9"}, {"id": "10"}], None, NOW) == "9"
+    assert highest(numbers, [{"id": 2**63 + 1}], str(2**63), NOW) == str(2**63 + 1)
 
 
 @pytest.mark.parametrize("value", [True, ["x"], {"a": 1}, "soon"])
 def test_values_none_of_which_can_be_compared_are_said(value: object) -> None:
     rule = Incremental(field="at", parameter="since")
     with pytest.raises(CursorValueError, match="expected"):
-        highest(rule, [{"at": value}], None)
-    assert highest(rule, [{"at": value}, {"at": "2021-05-15"}], None) == "2021-05-15"
+        highest(rule, [{"at": value}], None, NOW)
+    assert highest(rule, [{"at": value}, {"at": "2021-05-15"}], None, NOW) == "2021-05-15"
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "1e999", "x"])
 def test_what_is_no_number_does_not_stop_a_cursor_for_ever(value: str) -> None:
     rule = Incremental(field="id", parameter="since", type="number")
-    assert highest(rule, [{"id": value}, {"id": 7}], None) == "7"
+    assert highest(rule, [{"id": value}, {"id": 7}], None, NOW) == "7"
+
+
+def test_a_time_far_ahead_does_not_end_a_cursor_for_ever() -> None:
+    rule = Incremental(field="at", parameter="since")
+    records = [{"at": "2021-05-15"}, {"at": "9999-12-31"}, {"at": "2021-06-01T23:00:00Z"}]
+    assert highest(rule, records, None, NOW) == "2021-06-01T23:00:00Z"
+    assert highest(rule, [{"at": "2021-07-01"}], "2021-05-15", NOW) == "2021-05-15"
+
+
+@pytest.mark.parametrize(("type_", "value"), [("time", "0001-01-01"), ("number", "9" * 400)])
+def test_what_has_nothing_before_it_is_asked_for_as_it_is(type_: str, value: str) -> None:
+    rule = Incremental.model_validate(
+        {"field": "x", "parameter": "since", "type": type_, "overlap": 0.5}
+    )
+    assert asked_since(rule, value) == value
 
 
 def test_a_field_that_no_record_has_is_said() -> None:
     with pytest.raises(CursorValueError, match="none of the page's 2 records"):
-        highest(Incremental(field="updated", parameter="since"), [{"at": 1}, {}], None)
+        highest(Incremental(field="updated", parameter="since"), [{"at": 1}, {}], None, NOW)
 
 
 def test_what_is_asked_for_is_less_by_the_overlap() -> None:
