@@ -75,7 +75,7 @@ class Deliverer:
         fresh = row.state is DeliveryState.RECEIVED
         batches = _Batches(row.name)
         try:
-            payload = await asyncio.to_thread(self._payload, row)
+            payload = await asyncio.to_thread(self.payload, row)
             if fresh:
                 row = await self._freeze(link, row, payload)
             await self._publish(link, row, payload, batches)
@@ -89,8 +89,11 @@ class Deliverer:
                 await asyncio.to_thread(self._reject, row, error, retried=retried)
         return await asyncio.to_thread(self._ledger.delivery, row.delivery_id)
 
-    def _payload(self, row: DeliveryRow) -> Path:
-        """Its bytes, as they came: a record's number must never stand for another record."""
+    def payload(self, row: DeliveryRow) -> Path:
+        """Its bytes, as they came: a record's number must never stand for another record.
+
+        Blocks; raises `DeliveryRejectedError` where they are not there.
+        """
         wrong = self._spool.what_is_wrong(
             row.source, row.delivery_id, row.origin_in(self._config.root), row.content_hash
         )
@@ -104,15 +107,9 @@ class Deliverer:
     async def _freeze(self, link: BrokerLink, row: DeliveryRow, payload: Path) -> DeliveryRow:
         """Decide how it is read and where it goes; durable before a record is sent."""
         source = self._config.settings.sources[row.source]
-        stream = self._config.stream(row.stream)
-
-        def decide() -> Reading:
-            exchange = self._spool.exchange(row.source, row.delivery_id)
-            return decide_reading(payload, row, exchange, source, stream)
-
-        reading = await asyncio.to_thread(decide)
+        reading = await asyncio.to_thread(self.reading, row, payload)
         partitions = await link.partition_count(self._config.topic(row.stream))
-        frozen = FrozenReading(reading.to_json(), next(self._turn) % partitions, row.stream)
+        frozen = FrozenReading(reading.to_json(), self.next_partition(partitions), row.stream)
         max_bad_share = source.max_bad_share if isinstance(source, FileSource) else None
         if row.replaces is not None or max_bad_share is not None:
             # Before a record of it can be on the topic.
@@ -128,6 +125,26 @@ class Deliverer:
 
         return await asyncio.to_thread(make_durable)
 
+    def reading(self, row: DeliveryRow, payload: Path) -> Reading:
+        """How it is to be read. Blocks; raises `DeliveryRejectedError` where it cannot be."""
+        source = self._config.settings.sources[row.source]
+        exchange = self._spool.exchange(row.source, row.delivery_id)
+        return decide_reading(payload, row, exchange, source, self._config.stream(row.stream))
+
+    def next_partition(self, partitions: int) -> int:
+        """Where the next delivery goes, of so many."""
+        return next(self._turn) % partitions
+
+    def encoder(self, link: BrokerLink, row: DeliveryRow, payload: Path) -> RecordEncoder:
+        """What makes record batches of its records."""
+        place = str(payload.relative_to(self._config.root).as_posix())
+        return RecordEncoder(
+            Envelope(row.delivery_id, row.source, place),
+            link.new_batch,
+            link.max_message_bytes,
+            lambda: self._spool.hold(row.source, row.delivery_id),
+        )
+
     def _records(
         self, row: DeliveryRow, payload: Path, reading: Reading, first_number: int
     ) -> Iterator[RecordBatch]:
@@ -141,7 +158,7 @@ class Deliverer:
         )
 
     def _scratch(self, row: DeliveryRow) -> Path:
-        return _scratch_of(self._config) / row.delivery_id
+        return scratch_of(self._config) / row.delivery_id
 
     def _read_to_its_end(
         self, row: DeliveryRow, payload: Path, reading: Reading, max_bad_share: float | None
@@ -166,14 +183,7 @@ class Deliverer:
                 remedy=f"add partitions to the topic until it has {partition + 1}",
             )
         sent = await self._resumed_from(link, topic, row)
-        encoder = RecordEncoder(
-            Envelope(
-                row.delivery_id, row.source, str(payload.relative_to(self._config.root).as_posix())
-            ),
-            link.new_batch,
-            link.max_message_bytes,
-            lambda: self._spool.hold(row.source, row.delivery_id),
-        )
+        encoder = self.encoder(link, row, payload)
         acknowledged = sent.next_number
 
         def on_acknowledged(now: Sent) -> None:
@@ -208,13 +218,7 @@ class Deliverer:
     def _published(self, row: DeliveryRow, counted: RecordCount, last_offset: int | None) -> None:
         self._spool.counted(row.source, row.delivery_id, counted)
         self._ledger.published(row.delivery_id, counted, last_offset)
-        log.info(
-            "delivery_published",
-            delivery_id=row.delivery_id,
-            name=row.name,
-            records=counted.records,
-            unreadable_records=counted.unreadable,
-        )
+        tell_published(row, counted)
 
     def _reject(self, row: DeliveryRow, error: DeliveryRejectedError, *, retried: bool) -> None:
         fingerprint = NEVER_RETRIED
@@ -227,12 +231,24 @@ class Deliverer:
         log.warning("delivery_rejected", delivery_id=row.delivery_id, reason=str(error))
 
 
+def tell_published(row: DeliveryRow, counted: RecordCount) -> None:
+    """Log it."""
+    log.info(
+        "delivery_published",
+        delivery_id=row.delivery_id,
+        name=row.name,
+        records=counted.records,
+        unreadable_records=counted.unreadable,
+    )
+
+
 def clean_scratch(config: Config) -> None:
     """Remove what reading left behind in a crash; nothing may be read meanwhile."""
-    shutil.rmtree(_scratch_of(config), ignore_errors=True)
+    shutil.rmtree(scratch_of(config), ignore_errors=True)
 
 
-def _scratch_of(config: Config) -> Path:
+def scratch_of(config: Config) -> Path:
+    """Where reading puts passing files."""
     return config.paths.scratch / "read"
 
 

@@ -8,7 +8,7 @@ drops, and never skips one.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -352,6 +352,21 @@ class Ledger(RevokedDeliveries, LandedFiles):
             **({} if frozen.stream is None else {"stream": frozen.stream}),
         )
 
+    def freeze_all(self, frozen: Mapping[str, FrozenReading]) -> list[DeliveryRow]:
+        """The same for many at once; those that this holds for, as they then stand."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE deliveries SET state = 'publishing', reading = ?, topic_partition = ?,"
+                " stream = coalesce(?, stream) WHERE delivery_id = ? AND state = 'received'",
+                [(f.reading, f.topic_partition, f.stream, id_) for id_, f in frozen.items()],
+            )
+        rows = map(self.delivery, frozen)
+        return [
+            row
+            for row in rows
+            if row.state is DeliveryState.PUBLISHING and row.frozen == frozen[row.delivery_id]
+        ]
+
     def acknowledge(self, acknowledgements: Iterable[Acknowledgement]) -> None:
         """Note how far the broker has each of these deliveries."""
         with self._transaction() as connection:
@@ -376,6 +391,23 @@ class Ledger(RevokedDeliveries, LandedFiles):
             acknowledged=count.records,
             last_offset=last_offset,
         )
+
+    def published_all(
+        self, published: Mapping[str, tuple[RecordCount, int | None]]
+    ) -> list[DeliveryRow]:
+        """The same for many at once, each with its last offset; as they then stand."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE deliveries SET state = 'published', reason = NULL, records = ?,"
+                " unreadable_records = ?, acknowledged = ?, last_offset = ?"
+                " WHERE delivery_id = ? AND state = 'publishing'",
+                [
+                    (count.records, count.unreadable, count.records, last_offset, id_)
+                    for id_, (count, last_offset) in published.items()
+                ],
+            )
+        rows = map(self.delivery, published)
+        return [row for row in rows if row.state is DeliveryState.PUBLISHED]
 
     def republish(self, delivery_id: str) -> None:
         """Publish it again from its first record: bronze drops what it has."""

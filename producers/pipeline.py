@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -23,6 +23,7 @@ from headrace.producers.follower import Follower
 from headrace.producers.landing_watch import LandingWatch
 from headrace.producers.ledger import Acknowledgement, Ledger, Receipt
 from headrace.producers.publisher import Sent
+from headrace.producers.small_deliveries import MOST_AT_ONCE, SmallDeliveries
 from headrace.producers.spool import Spool
 
 log = structlog.get_logger("produce")
@@ -47,11 +48,13 @@ class Pipeline:
         self._ledger = ledger
         self._session = session
         self._deliverer = Deliverer(config, ledger, spool, self._acknowledged, make_room)
+        self._small = SmallDeliveries(config, ledger, spool, self._deliverer, self._acknowledged)
         self.landing = LandingWatch(config, ledger, session, self._landed, self._publish_again)
         self._queue: asyncio.Queue[DeliveryRow] = asyncio.Queue()
+        self._small_queue: asyncio.Queue[DeliveryRow] = asyncio.Queue()
         self._unpublished: set[str] = set()
         self._withdrawn: set[str] = set()
-        self._at_work: dict[str, asyncio.Task[DeliveryRow]] = {}
+        self._at_work: dict[str, asyncio.Task[Any]] = {}
         self._unflushed: dict[str, Acknowledgement] = {}
         self._to_flush = asyncio.Event()
         self._followers: list[Follower] = []
@@ -68,7 +71,7 @@ class Pipeline:
     def parts(self) -> list[Coroutine[None, None, None]]:
         """What has to run for deliveries to move."""
         workers = [self._work() for _ in range(_DELIVERIES_AT_ONCE)]
-        return [*workers, self._keep_ledger(), self.landing.run()]
+        return [*workers, self._work_on_small_ones(), self._keep_ledger(), self.landing.run()]
 
     @property
     def unpublished(self) -> int:
@@ -150,7 +153,7 @@ class Pipeline:
 
     def _enqueue(self, row: DeliveryRow) -> None:
         self._unpublished.add(row.delivery_id)
-        self._queue.put_nowait(row)
+        (self._small_queue if self._small.takes(row) else self._queue).put_nowait(row)
 
     async def _work(self) -> None:
         while True:
@@ -162,16 +165,63 @@ class Pipeline:
                 delivery_id=row.delivery_id, source=row.source
             ):
                 done = await self._unless_withdrawn(row)
-            if done is None:
+            if done is not None:
+                self._ended(done)
+
+    def _ended(self, done: DeliveryRow) -> None:
+        self._unpublished.discard(done.delivery_id)
+        if done.state is DeliveryState.REJECTED or done.reason is not None:
+            for follower in self._followers:
+                follower.set_aside(done)
+        else:
+            self.landing.add(done)
+            for follower in self._followers:
+                follower.published(done)
+
+    async def _work_on_small_ones(self) -> None:
+        """Many at a time; what does not go smoothly goes the way of all others."""
+        while True:
+            queued = [await self._small_queue.get()]
+            while len(queued) < MOST_AT_ONCE and not self._small_queue.empty():
+                queued.append(self._small_queue.get_nowait())
+            rows = {
+                row.delivery_id: row
+                for row in queued
+                if row.delivery_id in self._unpublished and row.delivery_id not in self._at_work
+            }
+            if not rows:
                 continue
-            self._unpublished.discard(done.delivery_id)
-            if done.state is DeliveryState.REJECTED or done.reason is not None:
-                for follower in self._followers:
-                    follower.set_aside(done)
-            else:
-                self.landing.add(done)
-                for follower in self._followers:
-                    follower.published(done)
+            for done in await self._delivered_together(list(rows.values())):
+                if done.delivery_id not in self._withdrawn:
+                    del rows[done.delivery_id]
+                    self._ended(done)
+            for delivery_id in rows:
+                if delivery_id in self._unpublished:
+                    row = await asyncio.to_thread(self._ledger.delivery, delivery_id)
+                    self._queue.put_nowait(row)
+
+    async def _delivered_together(self, rows: Sequence[DeliveryRow]) -> list[DeliveryRow]:
+        """Those of them that are on the topic; the others have been let go of."""
+        task = asyncio.create_task(self._small.deliver(self._session.link, rows))
+        self._at_work |= dict.fromkeys((row.delivery_id for row in rows), task)
+        try:
+            await asyncio.wait((task,))
+        finally:
+            for row in rows:
+                del self._at_work[row.delivery_id]
+            if not task.done():  # the producer is ending
+                task.cancel()
+                await asyncio.wait((task,))
+        if task.cancelled():  # one of them was withdrawn
+            return []
+        try:
+            return task.result()
+        except (HeadraceError, LinkLostError) as error:
+            log.info("small_deliveries_go_alone", deliveries=len(rows), reason=str(error))
+            return []
+        except Exception:
+            log.exception("small_deliveries_failed", deliveries=len(rows))
+            return []
 
     async def _unless_withdrawn(self, row: DeliveryRow) -> DeliveryRow | None:
         task = asyncio.create_task(self._delivered_or_postponed(row))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -48,18 +48,20 @@ async def publish(
     link: BrokerLink,
     topic: str,
     partition: int,
-    batches: Iterator[EncodedBatch],
+    batches: Iterator[EncodedBatch] | Sequence[EncodedBatch],
     sent: Sent,
     on_acknowledged: Callable[[Sent], None],
 ) -> Sent:
     """Send batches and wait until all are acknowledged; `sent` is where it goes on from.
 
-    `batches` is read ahead by one, in a thread. Raises `LinkLostError` where the connection has to
-    be made anew, `BrokerError` where that would not help, and what `batches` raises.
+    `batches` is read ahead by one, in a thread, where it is not at hand. Raises `LinkLostError`
+    where the connection has to be made anew, `BrokerError` where that would not help, and what
+    `batches` raises.
     """
     waiting: deque[tuple[asyncio.Future[Any], EncodedBatch]] = deque()
     try:
-        async with aclosing(_read_ahead(batches)) as ready:
+        ahead = _in_turn(batches) if isinstance(batches, Sequence) else _read_ahead(batches)
+        async with aclosing(ahead) as ready:
             async for batch in ready:
                 async with asyncio.timeout(STALLED_AFTER_SECONDS):
                     waiting.append((await link.send(batch.builder, topic, partition), batch))
@@ -95,6 +97,11 @@ async def _acknowledged(
     sent = sent.plus(batch, metadata.offset)
     on_acknowledged(sent)
     return sent
+
+
+async def _in_turn(batches: Sequence[EncodedBatch]) -> AsyncGenerator[EncodedBatch, None]:
+    for batch in batches:
+        yield batch
 
 
 async def _read_ahead(batches: Iterator[EncodedBatch]) -> AsyncGenerator[EncodedBatch, None]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +16,9 @@ import pytest
 from faults.webhook_kills import kill_under_load
 from headrace.infra.broker.server import BrokerServer
 from headrace.producers.delivery import Exchange, IdentityBy
+from headrace.producers.producer import producer_at_work
 from headrace.producers.service import produce_once
+from headrace.producers.small_deliveries import SmallDeliveries
 from headrace.producers.spool import Spool
 from headrace.producers.webhook.call import Call
 from headrace.producers.webhook.journal import Journal
@@ -147,12 +151,9 @@ async def test_calls_are_answered_while_broker_and_lake_are_away(
 async def test_what_stands_in_a_journal_is_taken_in_by_whoever_is_the_producer_next(
     project: ProduceProject, embedded_broker: BrokerServer
 ) -> None:
-    journal = Journal(project.config.paths.spool / "github")
     same = [call("a", b'{"n": 1}'), call("b", b'{"n": 2}'), call("a", b'{"n": 3}')]
     by_content = [call(name, b'{"n": 4}', IdentityBy.CONTENT) for name in ("x", "y")]
-    for one in [*same, *by_content]:
-        await journal.append(one.to_bytes())
-    journal.close()
+    await put_in_journal(project, *same, *by_content)
     servers = embedded_broker.bootstrap_servers
     summary = await produce_once(project.config, bootstrap_servers=servers)
     assert (summary.published, summary.records) == (3, 3)
@@ -172,6 +173,67 @@ async def test_what_stands_in_a_journal_is_taken_in_by_whoever_is_the_producer_n
     values = sorted(record.value or b"" for record in await read_topic(servers))
     bare = [value.partition(b',"_headers"')[0] for value in values]
     assert sorted(set(bare)) == [b'{"n": 1', b'{"n": 2', b'{"n": 4']
+
+
+async def test_one_that_cannot_be_read_keeps_no_other_from_its_way(
+    project: ProduceProject, embedded_broker: BrokerServer
+) -> None:
+    servers = embedded_broker.bootstrap_servers
+    project.write(CONFIG + 'records = "items"\n')
+    bodies = {f"a{n}": b'{"items": [{"n": %d}, {"n": 0}]}' % n for n in range(100)}
+    bodies |= {
+        "b": b'{"goods": [{"n": 0}]}',
+        "c": b'{"items": [{"n": 0}], "x": "%s"}' % (b"x" * 99_999),
+    }
+    await put_in_journal(project, *(call(name, body) for name, body in bodies.items()))
+    summary = await produce_once(project.config, bootstrap_servers=servers)
+    assert (summary.received, summary.published, summary.records) == (102, 101, 201)
+    (rejected,) = summary.rejections
+    assert rejected.name == "b"
+    assert "goods" in (rejected.reason or "")
+    project.write(CONFIG + 'records = "goods || items"\n')
+    summary = await produce_once(project.config, bootstrap_servers=servers)
+    assert (summary.published, summary.records) == (1, 1)
+    ids = [record.event_id for record in await read_topic(servers)]
+    assert len(set(ids)) == len(ids) == 202
+    partitions = {row.name: row.topic_partition for row in deliveries(project)}
+    assert set(partitions.values()) == {0, 1, 2, 3}
+
+
+async def test_what_is_withdrawn_amid_many_small_ones_takes_no_other_with_it(
+    project: ProduceProject, embedded_broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever revokes one cancels what it is published with: the others go by themselves."""
+    begun, goes_on = threading.Event(), threading.Event()
+    made_ready = SmallDeliveries._made_ready
+
+    def waits(self: SmallDeliveries, *rest: Any) -> Any:
+        begun.set()
+        assert goes_on.wait(60)
+        return made_ready(self, *rest)
+
+    monkeypatch.setattr(SmallDeliveries, "_made_ready", waits)
+    await put_in_journal(project, *(call(f"a{n}", b'{"n": %d}' % n) for n in range(20)))
+    servers = embedded_broker.bootstrap_servers
+    async with producer_at_work(project.config, bootstrap_servers=servers) as producer:
+        await producer.adoption.catch_up("github")
+        await asyncio.to_thread(begun.wait, 60)
+        first, *others = deliveries(project)
+        withdrawing = asyncio.create_task(producer.pipeline.withdraw([first.delivery_id]))
+        await asyncio.sleep(0)
+        goes_on.set()
+        await withdrawing
+        await until(lambda: len(names(project, "published")) == 19)
+    published = {record.event_id for record in await read_topic(servers)}
+    assert {f"{row.delivery_id}:0" for row in others} <= published
+
+
+async def put_in_journal(project: ProduceProject, *calls: Call) -> None:
+    """As a producer leaves it that was killed."""
+    journal = Journal(project.config.paths.spool / "github")
+    for one in calls:
+        await journal.append(one.to_bytes())
+    journal.close()
 
 
 def call(name: str, body: bytes, identity_by: IdentityBy = IdentityBy.NAME) -> Call:
