@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from headrace.config_api_request import RequestOptions
+from headrace.config_api_request import VARIABLE, RequestOptions
 from headrace.config_pages import PageOptions, told_in_body
 from headrace.config_section import check_name
 from headrace.units import Seconds
@@ -33,3 +34,40 @@ class ApiSource(RequestOptions, PageOptions):
                 '`pagination.place = "body"` needs `body = { json = { ... } }` to put it in'
             )
         return self
+
+    @model_validator(mode="after")
+    def _given_variables(self) -> Self:
+        """Those that the poller gives are given, and are put somewhere."""
+        body = None if self.body is None else (self.body.json_, self.body.form)
+        used = set(_variables([self.url, self.query, self.headers, body]))
+        in_window = used & {"from", "to"}
+        if self.window is None and in_window:
+            raise ValueError('{ from } and { to } are those of a `window`, such as window = "1d"')
+        if self.window is not None and not in_window:
+            raise ValueError(
+                "`window` expects { from } or { to } in the address, the query or the body, such as"
+                ' query = { start = "{ from }", end = "{ to }" }'
+            )
+        if "cursor" in used and (self.cursor is None or self.cursor.initial is None):
+            raise ValueError("{ cursor } is that of a `cursor` with an `initial` value")
+        if self.cursor is not None and self.cursor.parameter is None and "cursor" not in used:
+            raise ValueError(
+                "`cursor` expects `parameter`, the query's that has its value, or { cursor } where"
+                " the value goes"
+            )
+        return self
+
+
+def _variables(value: object) -> Iterator[str]:
+    """The variables that stand anywhere in texts."""
+    match value:
+        case str():
+            yield from (name for _, name in VARIABLE.findall(value))
+        case Mapping():
+            for inner in value.values():
+                yield from _variables(inner)
+        case list() | tuple():
+            for inner in value:
+                yield from _variables(inner)
+        case _:
+            return

@@ -35,6 +35,9 @@ class Polling:
         self._spool = spool
         self._receiving = receiving
         self._on_received = on_received
+        # Polls that wait for the one at work: whoever else asks meanwhile waits for the same.
+        self._waiting: dict[str, asyncio.Task[PollReport]] = {}
+        self._at_work: set[asyncio.Task[PollReport]] = set()
         # A client lasts: it knows tokens, and how often its source was asked.
         self._clients: dict[str, ApiClient] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -50,15 +53,35 @@ class Polling:
         What ended it early is in the report. Raises what reading and writing spool and ledger
         raises, `ConfigError` for a request that cannot be sent.
         """
+        if span is not None:
+            return await self._poll(name, span, tell)
+        task = self._waiting.get(name)
+        if task is None:
+            task = asyncio.create_task(self._poll(name, None, tell))
+            self._waiting[name] = task
+            self._at_work.add(task)
+            task.add_done_callback(self._at_work.discard)
+        # It goes on for the others where one of those who wait is gone.
+        return await asyncio.shield(task)
+
+    async def _poll(
+        self, name: str, span: Span | None, tell: Callable[[PollReport], None]
+    ) -> PollReport:
         source = self._config.settings.sources[name]
         assert isinstance(source, ApiSource), name
         async with self._locks[name]:
+            if span is None:
+                self._waiting.pop(name, None)
             report = await self._poller(name, source).poll(span, tell)
         tell_poll(report)
         return report
 
     async def close(self) -> None:
-        """Close the connections."""
+        """End what is at work, and close the connections."""
+        for task in self._at_work:
+            task.cancel()
+        if self._at_work:
+            await asyncio.wait(self._at_work)
         while self._clients:
             _, client = self._clients.popitem()
             await client.close()
