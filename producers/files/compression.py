@@ -205,9 +205,8 @@ def _damaged(
 ) -> DeliveryRejectedError:
     if "emory" in str(error):
         return DeliveryRejectedError(
-            f"{name}: its {compression} data asks for more memory than the"
-            f" {2**_MOST_WINDOW_LOG:,} bytes it may have ({error})",
-            remedy="compress it with a smaller window (zstd --long=27 at most)",
+            f"{name}: its {compression} data asks for more memory than it may have ({error})",
+            remedy="compress it with a window of at most 128 MB (zstd --long=27, xz -9)",
         )
     return DeliveryRejectedError(
         f"{name}: its {compression} data is damaged within its first {read:,} bytes: {error}",

@@ -151,6 +151,17 @@ def test_a_window_that_asks_for_too_much_memory_is_refused(packed: Callable) -> 
     assert unpacked_size(packed(allowed), "zstd", LIMITS, "x") == 0
 
 
+def test_so_is_a_dictionary_of_xz(packed: Callable) -> None:
+    data = bytearray(lzma.compress(TEXT))
+    # The block header behind the stream's 12 bytes: LZMA2 (0x21) with one byte that says 4 GiB.
+    assert data[14:16] == b"\x21\x01"
+    data[16] = 40
+    size = 4 * (data[12] + 1)
+    data[8 + size : 12 + size] = zlib.crc32(data[12 : 8 + size]).to_bytes(4, "little")
+    with pytest.raises(DeliveryRejectedError, match="asks for more memory"):
+        unpacked_size(packed(bytes(data)), "xz", LIMITS, "x")
+
+
 @pytest.mark.parametrize(
     "head",
     [
