@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from headrace.cli.group import cli
 from headrace.config_file import load_config
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.inference import infer_contract
@@ -133,8 +135,14 @@ def test_an_access_log_of_apache(shared_data: Path, tmp_path: Path) -> None:
     assert errors(read) == []
     found = [json.loads(value) for value in values(read)]
     assert Counter(line["status"] for line in found) == {
-        "200": 9_126, "304": 445, "404": 213, "301": 164, "206": 45,
-        "500": 3, "403": 2, "416": 2,
+        "200": 9_126,
+        "304": 445,
+        "404": 213,
+        "301": 164,
+        "206": 45,
+        "500": 3,
+        "403": 2,
+        "416": 2,
     }
     assert len({line["host"] for line in found}) == 1_753
     assert sum(int(line["bytes"] or 0) for line in found) == 2_747_282_740
@@ -193,6 +201,11 @@ def test_the_page_on_typed_files(flights: Path, shared_data: Path, tmp_path: Pat
     (project / "inbox/stations/a.xls").write_bytes(OLD_WORKBOOK)
     assert [seen.readable for seen in tried(project, "summaries")] == [255]
     assert [seen.readable for seen in tried(project, "stations")] == [8]
+    asked = ["sources", "test", "stations", "--project", str(project)]
+    shown = CliRunner().invoke(cli, asked)
+    assert shown.exit_code == 0
+    assert "  read as excel, sheet 'stations', names in row 1\n" in shown.stdout
+    assert "  8 records, 0 unreadable\n" in shown.stdout
 
 
 def test_the_page_on_xml(shared_data: Path, tmp_path: Path) -> None:
