@@ -49,9 +49,10 @@ class FollowIntake(Intake):
     def __init__(self, root: Path, ledger: Ledger, spool: Spool, receiving: Receiving) -> None:
         super().__init__(root, ledger, spool, receiving)
         self._receiving = receiving
+        # By source, of which only one is looked at or taken at a time, each in a thread.
         self._logs: dict[str, dict[str, FoundLog]] = {}
-        self._positions: dict[tuple[str, str], tuple[str, LogPosition]] = {}
-        self._pieces: dict[tuple[str, str], Piece] = {}
+        self._positions: dict[str, dict[str, tuple[str, LogPosition]]] = {}
+        self._pieces: dict[str, dict[str, Piece]] = {}
 
     def looks(
         self,
@@ -64,11 +65,8 @@ class FollowIntake(Intake):
         """Look again as long as there were more lines than one delivery takes."""
         while True:
             yield self.look(source_name, source, now_ns, only, complete)
-            if not any(
-                piece.more and piece.after is not None
-                for (of, _), piece in self._pieces.items()
-                if of == source_name
-            ):
+            pieces = self._pieces[source_name].values()
+            if not any(piece.more and piece.after is not None for piece in pieces):
                 return
 
     def look(
@@ -86,8 +84,7 @@ class FollowIntake(Intake):
         """
         folder = WatchedFolder(self._root, source_name, source)
         folder.check()
-        for key in [key for key in self._pieces if key[0] == source_name]:
-            del self._pieces[key]
+        self._pieces[source_name] = {}
         found = survey(folder.path, WantedNames.of(source), others=True)
         unreadable = list(found.unreadable)
         logs = self._found(source_name, (*found.files, *found.others))
@@ -111,7 +108,7 @@ class FollowIntake(Intake):
                 return Look((), tuple(young), (), tuple(unreadable))
             else:
                 break
-        self._pieces |= {(source_name, piece.name): piece for piece in pieces}
+        self._pieces[source_name] = {piece.name: piece for piece in pieces}
         return Look(
             tuple(replace(piece.log.stat, name=piece.name) for piece in pieces),
             tuple(young),
@@ -126,7 +123,7 @@ class FollowIntake(Intake):
         changed: list[FileStat] = []
         unreadable: list[tuple[FileStat, str]] = []
         for stat in files:
-            piece = self._pieces[source_name, stat.name]
+            piece = self._pieces[source_name][stat.name]
             try:
                 draft = self._spool.draft_chunks(source_name, piece.chunks())
             except FileChangedError:
@@ -152,14 +149,15 @@ class FollowIntake(Intake):
         return list(now.values())
 
     def _known(self, source_name: str) -> list[LogPosition]:
-        known: list[LogPosition] = []
+        before = self._positions.get(source_name, {})
+        now: dict[str, tuple[str, LogPosition]] = {}
         for key, value in self._ledger.cursors(source_name).items():
-            before = self._positions.get((source_name, key))
-            if before is None or before[0] != value:
-                before = (value, LogPosition.from_json(value))
-                self._positions[source_name, key] = before
-            known.append(before[1])
-        return known
+            known = before.get(key)
+            if known is None or known[0] != value:
+                known = (value, LogPosition.from_json(value))
+            now[key] = known
+        self._positions[source_name] = now
+        return [position for _, position in now.values()]
 
     def _pieces_of(
         self,

@@ -609,7 +609,7 @@ def test_very_long_and_odd_names_are_taken_and_known_again(project: IntakeProjec
 # --- any order of arrival
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.data())
 def test_any_order_of_arrival_gives_the_same_content(data: st.DataObject) -> None:
     contents = {f"{number}.csv": f"content {number % 4}" for number in range(7)}
