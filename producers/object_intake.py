@@ -176,8 +176,22 @@ class _Listing:
         for page in self._store.pages(self._cursor, recursive=self._source.recursive):
             stats, markers = wanted_objects(self._place, page, self._wanted)
             self._markers |= markers
+            if self._moves:
+                self._check_order([stored.key for stored in page])
             self._last_key = page[-1].key if page else None
             yield stats
+
+    def _check_order(self, keys: Sequence[str]) -> None:
+        """A cursor is only worth something where keys come in their order (S3 Express: not so)."""
+        before = self._cursor
+        for key in keys:
+            if before is not None and key.encode() <= before.encode():
+                raise ObjectStoreError(
+                    f"it lists {key} behind {before}: not in the order of keys, nor only what is"
+                    " behind the one asked for",
+                    remedy='listing = "whole" can do without that',
+                )
+            before = key
 
     def look_at(self, stats: Sequence[ObjectStat]) -> Iterator[Look]:
         """What of a page is to be taken; nothing yet where markers say what is complete."""

@@ -8,6 +8,7 @@ has a control character or an empty segment (`a//b`), and has no conditional cop
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -21,6 +22,7 @@ from botocore import UNSIGNED
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import create_loader
+from botocore.parsers import ResponseParserError
 
 from headrace.errors import HeadraceError
 from headrace.object_place import ObjectPlace
@@ -41,6 +43,10 @@ _RESUMES: Final = 3
 _COPY_BYTES: Final = 5 * 2**30
 _COPY_PART_BYTES: Final = 512 * 2**20
 _NOT_SO: Final = 412
+_MAX_BYTES: Final = 2**60
+_SHOWN_CHARACTERS: Final = 300
+# What botocore, and reading what it gives, raises where an answer is XML of another kind.
+_OF_NONSENSE: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -82,25 +88,28 @@ class ObjectStore:
             asked["Delimiter"] = "/"
         while True:
             try:
-                page = self._client.list_objects_v2(**asked)
-            except (ClientError, BotoCoreError, OSError) as error:
-                raise self._of_listing(error) from error
-            yield [_listed(entry) for entry in page.get("Contents", ())]
-            if not page.get("IsTruncated"):
+                with self._asking(f"s3:ListBucket on {self.place.bucket}"):
+                    page = self._client.list_objects_v2(**asked)
+                    listed = [_listed(entry, asked["Prefix"]) for entry in page.get("Contents", ())]
+                    token = page["NextContinuationToken"] if page.get("IsTruncated") else None
+                    if token is not None and token == asked.get("ContinuationToken"):
+                        raise ValueError("the next page is the same one")
+            except (ObjectChangedError, ObjectUnreadableError) as error:
+                raise ObjectStoreError(error.message, remedy=error.remedy) from error
+            yield listed
+            if token is None:
                 return
-            asked["ContinuationToken"] = page["NextContinuationToken"]
+            asked["ContinuationToken"] = token
 
     def find(self, key: str) -> StoredObject | None:
         """The object of this key as it is now; None where there is none."""
         try:
-            head = self._client.head_object(Bucket=self.place.bucket, Key=key, **self._payer)
-        except (ClientError, BotoCoreError, OSError) as error:
-            meant = self._meant(error, f"s3:GetObject on {key}")
-            if isinstance(meant, ObjectChangedError):
-                return None
-            raise meant from error
-        modified = _nanoseconds(head["LastModified"])
-        return StoredObject(key, head["ETag"], head["ContentLength"], modified)
+            with self._asking(f"s3:GetObject on {key}"):
+                head = self._client.head_object(Bucket=self.place.bucket, Key=key, **self._payer)
+                modified = _nanoseconds(head["LastModified"])
+                return StoredObject(key, head["ETag"], head["ContentLength"], modified)
+        except ObjectChangedError:
+            return None
 
     def chunks(self, stored: StoredObject) -> Iterator[bytes]:
         """Its bytes, in order; only while it is the very object that was listed.
@@ -115,35 +124,28 @@ class ObjectStore:
             try:
                 for chunk in body.iter_chunks(_CHUNK_BYTES):
                     position += len(chunk)
+                    if position > stored.size:
+                        raise _not_whole(stored, position)
                     yield chunk
             except (BotoCoreError, OSError) as error:
                 failure = self._meant(error, f"s3:GetObject on {stored.key}")
             finally:
                 body.close()
-            if position >= stored.size:
-                break
+            if position == stored.size:
+                return
             tries = 0 if position > before else tries + 1
             if tries > _RESUMES:
                 raise failure or _not_whole(stored, position)
-        if position > stored.size:
-            raise _not_whole(stored, position)
 
     def copy(self, stored: StoredObject, to: ObjectPlace, key: str) -> StoredObject:
         """Copy an object that is still as it was, within the store; what it became."""
         source = {"Bucket": self.place.bucket, "Key": stored.key}
         only_this = {"CopySourceIfMatch": stored.etag, **self._payer}
-        try:
+        with self._asking(f"s3:PutObject on {key} in {to.bucket}", to.bucket):
             if stored.size <= _COPY_BYTES:
                 self._client.copy_object(Bucket=to.bucket, Key=key, CopySource=source, **only_this)
             else:
                 self._client.copy(source, to.bucket, key, ExtraArgs=only_this, Config=_in_parts())
-        except (ClientError, BotoCoreError, OSError) as error:
-            raise store_error(
-                error,
-                doing=f"s3:PutObject on {key} in {to.bucket}",
-                bucket=to.bucket,
-                region=self._options.region,
-            ) from error
         copied = self.at(to).find(key)
         if copied is None:
             raise ObjectUnreadableError(f"its copy {key} in {to.bucket} is not there")
@@ -160,15 +162,13 @@ class ObjectStore:
         if now is None or now.etag != stored.etag:
             raise ObjectChangedError("it was replaced or deleted since it was listed")
         this = {"Bucket": self.place.bucket, "Key": stored.key, **self._payer}
-        try:
+        with self._asking(f"s3:DeleteObject on {stored.key}"):
             try:
                 self._client.delete_object(**this, IfMatch=stored.etag)
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") != "NotImplemented":
                     raise
                 self._client.delete_object(**this)
-        except (ClientError, BotoCoreError, OSError) as error:
-            raise self._meant(error, f"s3:DeleteObject on {stored.key}") from error
 
     def refuses_the_second(self, key: str) -> bool:
         """Whether of two that write the same new object the second is refused.
@@ -176,7 +176,7 @@ class ObjectStore:
         That is what tables in a store rest on. The object is deleted again.
         """
         asked = {"Bucket": self.place.bucket, "Key": self.place.prefix + key, "Body": b""}
-        try:
+        with self._asking(f"s3:PutObject on {asked['Key']}"):
             try:
                 self._client.put_object(**asked, IfNoneMatch="*")
                 self._client.put_object(**asked, IfNoneMatch="*")
@@ -186,8 +186,6 @@ class ObjectStore:
                 return True
             finally:
                 self._client.delete_object(Bucket=asked["Bucket"], Key=asked["Key"])
-        except (ClientError, BotoCoreError, OSError) as error:
-            raise self._meant(error, f"s3:PutObject on {asked['Key']}") from error
         return False
 
     def at(self, place: ObjectPlace) -> ObjectStore:
@@ -198,10 +196,8 @@ class ObjectStore:
         asked = {"Bucket": self.place.bucket, "Key": stored.key, "IfMatch": stored.etag}
         if position:
             asked["Range"] = f"bytes={position}-"
-        try:
+        with self._asking(f"s3:GetObject on {stored.key}"):
             answer = self._client.get_object(**asked, **self._payer)
-        except (ClientError, BotoCoreError, OSError) as error:
-            raise self._meant(error, f"s3:GetObject on {stored.key}") from error
         if position and not answer.get("ContentRange", "").startswith(f"bytes {position}-"):
             answer["Body"].close()
             raise ObjectUnreadableError(
@@ -210,16 +206,24 @@ class ObjectStore:
             )
         return answer["Body"]
 
-    def _of_listing(self, error: ClientError | BotoCoreError | OSError) -> HeadraceError:
-        meant = self._meant(error, f"s3:ListBucket on {self.place.bucket}")
-        if isinstance(meant, ObjectStoreError):
-            return meant
-        return ObjectStoreError(meant.message, remedy=meant.remedy)
+    @contextmanager
+    def _asking(self, doing: str, bucket: str | None = None) -> Iterator[None]:
+        """Turn what asking raises into what it means; `doing`: the permission it takes."""
+        try:
+            yield
+        except (ClientError, BotoCoreError, OSError) as error:
+            raise self._meant(error, doing, bucket) from error
+        except (ResponseParserError, *_OF_NONSENSE) as error:
+            raise ObjectStoreError(
+                f"what answers there is no object store: {error!r}"[:_SHOWN_CHARACTERS],
+                remedy="check aws_endpoint_url: host, port, and whether a proxy answers instead",
+            ) from error
 
-    def _meant(self, error: ClientError | BotoCoreError | OSError, doing: str) -> HeadraceError:
-        return store_error(
-            error, doing=doing, bucket=self.place.bucket, region=self._options.region
-        )
+    def _meant(
+        self, error: ClientError | BotoCoreError | OSError, doing: str, bucket: str | None = None
+    ) -> HeadraceError:
+        where = bucket or self.place.bucket
+        return store_error(error, doing=doing, bucket=where, region=self._options.region)
 
 
 def _client(options: StorageOptions) -> Any:  # boto3 has no types: it stays in this module
@@ -287,7 +291,10 @@ def _nanoseconds(moment: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1_000
 
 
-def _listed(entry: dict[str, Any]) -> StoredObject:
-    return StoredObject(
-        entry["Key"], entry["ETag"], entry["Size"], _nanoseconds(entry["LastModified"])
-    )
+def _listed(entry: dict[str, Any], prefix: str) -> StoredObject:
+    key, size = entry["Key"], entry["Size"]
+    if not key.startswith(prefix):
+        raise ValueError(f"a listing of {prefix} has {key}")
+    if not 0 <= size <= _MAX_BYTES:
+        raise ValueError(f"{key} has {size} bytes")
+    return StoredObject(key, entry["ETag"], size, _nanoseconds(entry["LastModified"]))

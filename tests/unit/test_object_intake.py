@@ -30,7 +30,7 @@ from headrace.producers.object_intake import ObjectIntake, open_store
 from headrace.producers.object_put_away import ObjectPutAway
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
-from headrace.producers.source_intake import SourceIntake
+from headrace.producers.source_intake import Intakes, SourceIntake
 from headrace.producers.spool import Spool
 from headrace.producers.unreachable import SourceUnreachableError
 from parts.s3 import S3Server
@@ -54,6 +54,7 @@ class Shop:
         self.objects = ObjectIntake(self.ledger, self.spool, receiving, self.open_store)
         self.meddle: Callable[[StoredObject], None] = lambda _: None
         self.listed: list[str] = []
+        self.backwards = False
         over_objects = is_object_place(self.source.path)
         self.intake: SourceIntake = self.objects if over_objects else self.folders
 
@@ -113,7 +114,7 @@ class _Meddling(ObjectStore):
     ) -> Iterator[list[StoredObject]]:
         for page in super().pages(after, recursive=recursive):
             self._owner.listed += [stored.key for stored in page]
-            yield page
+            yield page[::-1] if self._owner.backwards else page
 
     def chunks(self, stored: StoredObject) -> Iterator[bytes]:
         self._owner.meddle(stored)
@@ -271,6 +272,25 @@ def test_where_names_grow_only_what_is_behind_the_last_known_is_listed(
     assert one.listed == []
 
 
+def test_a_store_that_lists_in_another_order_is_no_use_where_names_grow(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    for name in ("a-b.csv", "a.csv", "a/b.csv", "a0.csv", "\xfc.csv", "\U0001f600.csv"):
+        bucket.put("in/" + name, name)
+    ordered = shop(tmp_path / "in order", bucket, listing="ordered")
+    ordered.pass_over()
+    assert len(ordered.rows()) == 6
+    for listing, taken in (("ordered", 0), ("whole", 6)):
+        one = shop(tmp_path / listing, bucket, listing=listing)
+        one.backwards = True
+        if listing == "ordered":
+            with pytest.raises(SourceUnreachableError, match="not in the order of keys"):
+                one.pass_over()
+        else:
+            one.pass_over()
+        assert len(one.rows()) == taken
+
+
 def test_an_object_replaced_while_it_is_downloaded_is_taken_as_it_is_then(
     tmp_path: Path, bucket: Bucket
 ) -> None:
@@ -426,7 +446,11 @@ def test_killed_between_the_copy_and_the_deletion_a_move_ends_as_if_it_had_not_b
         with pytest.raises(Killed):
             one.put_away()
     assert bucket.keys() == ["done/a.csv", "in/a.csv"]
-    assert one.restart().put_away() == 1
+    again = one.restart()
+    intakes = Intakes(
+        tmp_path, again.ledger, again.spool, Receiving(again.ledger, again.spool, lambda: BEGAN)
+    )
+    assert intakes.put_away("sales", again.source) == 1
     assert bucket.keys() == ["done/a.csv"]
 
 
