@@ -126,6 +126,7 @@ class _Unpacking:
         if member.problem is not None:
             self._reject(name, member.problem)
             return
+        self._meter.foresee(member.size_bytes or 0)
         chunks = member.read()
         # What comes out of a decompressor is counted as it does, members with all the rest.
         counted = chunks if kind.compression else self._meter.watch(chunks)

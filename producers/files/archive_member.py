@@ -24,12 +24,14 @@ class Member:
     """One file in an archive, in its turn: the next one is asked for when this one is done with.
 
     `name`: within the archive, plain, or as it may be shown where it is unsafe. `problem`: why it
-    is not taken. `read` gives its bytes once; reading raises `DamagedMemberError`.
+    is not taken. `read` gives its bytes once; reading raises `DamagedMemberError`. `size_bytes`:
+    how many those are, where the archive can be believed that much.
     """
 
     name: str
     read: Callable[[], Iterator[bytes]]
     problem: DeliveryRejectedError | None = None
+    size_bytes: int | None = None
 
 
 def repack(found: str, expected: str, name: str) -> DamagedMemberError:

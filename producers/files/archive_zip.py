@@ -131,7 +131,7 @@ def zip_members(path: Path, archive: str, most_members: int) -> Iterator[Member]
                 problem = repack(*found, whole)
             else:
                 problem = names.problem(name, archive)
-            yield Member(name, partial(_read, opened, info, whole), problem)
+            yield Member(name, partial(_read, opened, info, whole), problem, info.file_size)
 
 
 def zip_names(path: Path) -> list[str] | None:

@@ -60,14 +60,21 @@ class ExpansionMeter:
     def count(self, unpacked_bytes: int) -> None:
         """So many bytes more have come out."""
         self.unpacked_bytes += unpacked_bytes
-        if self.unpacked_bytes > self._limits.max_bytes:
+        self._check(self.unpacked_bytes)
+
+    def foresee(self, unpacked_bytes: int) -> None:
+        """So many more are said to come: past a limit, better now than on a full disk."""
+        self._check(self.unpacked_bytes + unpacked_bytes)
+
+    def _check(self, unpacked_bytes: int) -> None:
+        if unpacked_bytes > self._limits.max_bytes:
             raise LimitPassedError(
                 f"{self._name}: unpacked it is more than {self._limits.max_bytes:,} bytes,"
                 " expected at most so many",
                 remedy="raise archive.max_bytes of the source if it is what it should be",
             )
-        ratio = self.unpacked_bytes / self._packed
-        if ratio > self._limits.max_ratio and self.unpacked_bytes > HARMLESS_BYTES:
+        ratio = unpacked_bytes / self._packed
+        if ratio > self._limits.max_ratio and unpacked_bytes > HARMLESS_BYTES:
             raise LimitPassedError(
                 f"{self._name}: its {self._packed:,} bytes unpack to more than"
                 f" {self._limits.max_ratio:g} times as many, expected at most that",

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from headrace.config_files import ArchiveOptions, FileSource
 from headrace.producers.ledger import Ledger
-from headrace.producers.spool import Spool
+from headrace.producers.spool import Draft, Spool
 from headrace.stream import Stream
 from support.archive_files import COMPRESS, TAR_FORMATS, ZIP_METHODS, tar_of, zip_of
 from support.intake_project import IntakeProject
@@ -192,6 +192,22 @@ def test_over_a_limit_nothing_is_taken_until_that_is_raised(
     try_again(project, SOURCE)
     assert set(DAYS.values()) <= set(contents(project))
     assert reasons(project) == {}
+
+
+def test_what_a_zip_says_it_becomes_is_not_written_first(project: IntakeProject) -> None:
+    project.drop("a.zip", zip_of({**DAYS, "bomb.csv": bytes(17_000_000)}))
+    written = []
+    write = Spool.draft_chunks
+
+    def watched(spool: Spool, source: str, chunks: Any) -> Draft:
+        draft = write(spool, source, chunks)
+        written.append(draft.size_bytes)
+        return draft
+
+    with patch.object(Spool, "draft_chunks", watched):
+        project.take(SOURCE)
+    assert "more than 1000 times as many" in reasons(project)["a.zip"]
+    assert max(written) < 100
 
 
 def test_a_limit_that_is_still_passed_is_told_once(project: IntakeProject) -> None:
