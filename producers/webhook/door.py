@@ -130,7 +130,7 @@ class Door:
         token_header = source.signature.header_name if source.signature.kind == "token" else None
         exchange = Exchange(
             request.method,
-            request.url.path,  # what stands behind it may be a secret
+            request.scope["path"],  # what stands behind it may be a secret
             None,
             headers.without_secrets(token_header),
             received_at,

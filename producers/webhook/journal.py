@@ -200,7 +200,8 @@ class Journal:
             header = new_header()
             _write_all(descriptor, header)
             self._sync(descriptor)
-            for folder in (self._folder, self._folder.parent):
+            # A project's first call makes the spool itself.
+            for folder in (self._folder, *list(self._folder.parents)[:2]):
                 _sync_folder(folder)
         except OSError:
             os.close(descriptor)

@@ -25,9 +25,10 @@ from pathlib import Path
 from deltalake import DeltaTable
 
 from headrace.infra.broker.server import BrokerServer
+from headrace.producers.service import produce_once
 from support.cli_project import CliProject
 from support.hook_caller import HookCaller, signed_as_github
-from support.produce_landing import consuming, land
+from support.produce_landing import consuming
 from support.produce_project import ProduceProject, lasting_port
 
 SECRET = "known to two"
@@ -43,6 +44,7 @@ stream = "sales"
 """
 CALLERS = 8
 DEADLINE_SECONDS = 120.0
+LANDING_SECONDS = 600.0
 _ROUND_CALLS = 60
 
 
@@ -135,7 +137,10 @@ async def kill_under_load(root: Path, kills: int, seed: str) -> Outcome:
         failed = [end for end in done if not isinstance(end, asyncio.CancelledError)]
         assert not failed, failed
         async with consuming(project, servers):
-            await land(project, servers)
+            async with asyncio.timeout(LANDING_SECONDS):
+                await produce_once(
+                    project.config, bootstrap_servers=servers, wait_until_landed=True
+                )
     found = Counter(_ids_in_bronze(project))
     return Outcome(
         kills=kills,
