@@ -183,10 +183,18 @@ class Ledger(RevokedDeliveries, LandedFiles):
         )
 
     def look_again(self, source: str, path: str, config_fingerprint: str) -> None:
-        """Take a file for new, so that what was rejected in it is tried with this config."""
+        """Take a file for new, so that what was rejected in it is tried with this config.
+
+        Where it is an object, a listing that would begin behind it begins anew.
+        """
         with self._transaction() as connection:
             connection.execute(
                 "DELETE FROM seen_files WHERE source = ? AND path = ?", (source, path)
+            )
+            connection.execute(
+                "DELETE FROM cursors WHERE source = ? AND key LIKE '%://%'"
+                " AND substr(?, 1, length(key)) = key",
+                (source, path),
             )
             connection.execute(
                 "UPDATE deliveries SET config_fingerprint = ? WHERE source = ? AND path = ?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from headrace.producers.delivery import (
     NEVER_RETRIED,
     OUTSTANDING_STATES,
     BronzeVersion,
+    Cursor,
     DeliveryState,
     FrozenReading,
+    Origin,
     RecordCount,
 )
 from headrace.producers.identity import Accepted
@@ -388,3 +391,13 @@ def test_a_received_delivery_that_is_postponed_says_why_and_is_still_received(pa
         assert (row.state, row.reason) == ("received", "an error of ours")
         publish(ledger, one.delivery_id)
         assert ledger.delivery(one.delivery_id).reason is None
+
+
+def test_an_object_that_is_to_be_looked_at_again_is_listed_again(path: Path) -> None:
+    taken = replace(identity(), origin=Origin("s3://bucket/in/a.zip", 0, 1, 1))
+    with Ledger(path) as ledger:
+        ledger.record([Receipt(taken)])
+        ledger.set_cursors("sales", [Cursor("s3://bucket/in/", "in/a.zip"), Cursor("since", "5")])
+        ledger.look_again("sales", "s3://bucket/in/a.zip", "config-2")
+        assert ledger.seen_files("sales") == {}
+        assert ledger.cursors("sales") == {"since": "5"}
