@@ -26,7 +26,7 @@ from headrace.producers.intake import Intake, Look, Taken
 from headrace.producers.ledger import Ledger, Receipt
 from headrace.producers.log_files import FoundLog, Piece, UnreadableLogError
 from headrace.producers.log_matching import Matched, is_rotated, match_logs
-from headrace.producers.log_position import LogPosition, beginning_of
+from headrace.producers.log_position import KEY_PREFIX, LogPosition, beginning_of
 from headrace.producers.receiving import Arrived, Receiving
 from headrace.producers.spool import Draft, FileChangedError, Spool
 from headrace.producers.watched_folder import WatchedFolder, as_text
@@ -88,19 +88,19 @@ class FollowIntake(Intake):
         found = survey(folder.path, WantedNames.of(source), others=True)
         unreadable = list(found.unreadable)
         logs = self._found(source_name, (*found.files, *found.others))
-        wanted = {as_text(stat.name) for stat in found.files}
+        wanted = {stat.name for stat in found.files}
         while True:
             try:
                 matched = match_logs(
-                    [log for log in logs if log.name in wanted],
-                    [log for log in logs if log.name not in wanted],
+                    [log for log in logs if log.stat.name in wanted],
+                    [log for log in logs if log.stat.name not in wanted],
                     self._known(source_name),
                 )
                 pieces, young, left = self._pieces_of(source_name, source, logs, matched, now_ns)
                 self._forget_long_gone(source_name, matched)
             except UnreadableLogError as error:
                 logs = [log for log in logs if log is not error.log]
-                if error.log.name in wanted:
+                if error.log.stat.name in wanted:
                     unreadable.append((error.log.name, str(error)))
             except FileChangedError:
                 # Rotated while it was looked at: what is what, the next look will see.
@@ -112,7 +112,7 @@ class FollowIntake(Intake):
         return Look(
             tuple(replace(piece.log.stat, name=piece.name) for piece in pieces),
             tuple(young),
-            self._rejected(source_name, wanted),
+            self._rejected(source_name, {log.name for log in logs}),
             (*unreadable, *left),
         )
 
@@ -142,9 +142,10 @@ class FollowIntake(Intake):
         before = self._logs.get(source_name, {})
         now: dict[str, FoundLog] = {}
         for stat in stats:
-            name = as_text(stat.name)
-            known = before.get(name)
-            now[name] = known if known is not None and known.stat == stat else FoundLog(stat, name)
+            known = before.get(stat.name)
+            if known is None or known.stat != stat:
+                known = FoundLog(stat, as_text(stat.name))
+            now[stat.name] = known
         self._logs[source_name] = now
         return list(now.values())
 
@@ -152,6 +153,8 @@ class FollowIntake(Intake):
         before = self._positions.get(source_name, {})
         now: dict[str, tuple[str, LogPosition]] = {}
         for key, value in self._ledger.cursors(source_name).items():
+            if not key.startswith(KEY_PREFIX):
+                continue  # of what the source was before
             known = before.get(key)
             if known is None or known[0] != value:
                 known = (value, LogPosition.from_json(value))
@@ -178,7 +181,8 @@ class FollowIntake(Intake):
             if why is not None:
                 left.append((log.name, why))
                 continue
-            number = numbers.get(log.name, 0) + 1
+            # Of two names that differ in bytes that are no text, the text is the same.
+            number = numbers[log.name] = numbers.get(log.name, 0) + 1
             start = beginning_of(log.name, number, log.name, log.inode)
             going_on.append((log, self._after_whole_file(source_name, source, log, start)))
         pieces: list[Piece] = []
@@ -235,10 +239,10 @@ class FollowIntake(Intake):
         if gone:
             self._ledger.drop_cursors(source_name, gone)
 
-    def _rejected(self, source_name: str, wanted: Collection[str]) -> tuple[DeliveryRow, ...]:
+    def _rejected(self, source_name: str, there: Collection[str]) -> tuple[DeliveryRow, ...]:
         """The rejected pieces of files that still lie there."""
         rows = self._ledger.deliveries((DeliveryState.REJECTED,), source_name)
-        return tuple(row for row in rows if row.name.rpartition("@")[0] in wanted)
+        return tuple(row for row in rows if row.name.rpartition("@")[0] in there)
 
 
 def _piece(

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 # So much of a log's beginning, and before each of its checkpoints, is compared.
 COMPARED_BYTES: Final = 1_024
+KEY_PREFIX: Final = "log:"
 _CHECKPOINTS: Final = 12
 # Between those of them that a short copy is known by.
 _EARLY_STEP_BYTES: Final = 64
@@ -65,7 +66,7 @@ class LogPosition:
     @property
     def key(self) -> str:
         """Its cursor's."""
-        return f"log:{self.number}:{self.name}"
+        return f"{KEY_PREFIX}{self.number}:{self.name}"
 
     def piece_name(self, to: int) -> str:
         """The name of the delivery from here to there: no other piece of any log has it."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from headrace.config_files import CsvOptions
 from headrace.producers import follow_intake
-from headrace.producers.delivery import DeliveryState
+from headrace.producers.delivery import Cursor, DeliveryState
 from headrace.producers.spool import Spool
 from support.followed_logs import LOGS, FollowedLogs
 
@@ -192,6 +192,21 @@ def test_a_compressed_log_is_left_and_said(logs: FollowedLogs) -> None:
     assert "compressed (gzip)" in look.unreadable[0][1]
     assert "UTF-16" in look.unreadable[1][1]
     assert logs.lines == ["two"]
+
+
+def test_logs_of_odd_names_are_followed_each_by_itself(logs: FollowedLogs) -> None:
+    logs.ledger.set_cursors("logs", [Cursor("s3://bucket/logs/", "what it was before")])
+    odd = ["a@0-4.log", "a.log", "2:a.log", "new\nline.log", "caf\\xe9.log", "x" * 251 + ".log"]
+    odd.append(os.fsdecode(b"caf\xe9.log"))
+    for turn in range(2):
+        for number, name in enumerate(odd):
+            logs.append(name, f"{number} {turn}\n")
+        logs.take()
+    logs.rename("a.log", "a@2:0-4.log")
+    logs.append("a.log", "1 2\n")
+    logs.take()
+    assert sorted(logs.lines) == sorted(["1 2", *(f"{n} {t}" for n in range(7) for t in range(2))])
+    assert len(set(logs.names)) == 15
 
 
 def test_a_log_that_may_not_be_read_keeps_no_other(
