@@ -6,6 +6,7 @@ Numbers stay as they are written, and an expression compares them as doubles.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, Final
 
@@ -25,6 +26,7 @@ Record = dict[str, Any]
 class _Number(float):
     """A number that keeps its text."""
 
+    __slots__ = ("text",)
     text: str
 
     @classmethod
@@ -37,16 +39,23 @@ class _Number(float):
 # JMESPath's functions know a number by the name of its class.
 _Number.__name__ = "float"
 _LONGEST_INTEGER: Final = 18
+# An escape that may be half a character, which is one of no text.
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def load_exactly(data: bytes) -> Any:
-    """A JSON value whose numbers keep their text. Raises ValueError where it is none."""
+    """A JSON value whose numbers keep their text.
+
+    Raises ValueError where it is none, or where it holds what cannot be written as JSON again.
+    """
     try:
         value = json.loads(
             data.decode(), parse_float=_Number.parse, parse_int=_integer, parse_constant=_refuse
         )
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if _SURROGATE.search(data):
+        dump_exactly(value)
     return value
 
 
@@ -110,12 +119,12 @@ def search(expression: ParsedResult, document: object) -> list[object]:
     return found if isinstance(found, list) else [found]
 
 
-def parallel_records(document: object, path: Steps) -> list[Record]:
+def parallel_records(document: object, path: Steps) -> Iterator[Record]:
     """One record for each index of the arrays in the object at `path`.
 
     The document's own fields that are no arrays or objects are in each of them; an array of the
     same name has precedence. A field beside the arrays that is none is in each record too. Raises
-    ValueError where there is no such object, it holds no array, or they differ in length.
+    ValueError at once where there is no such object, it holds no array, or they differ in length.
     """
     at = ".".join(map(str, path))
     found = _object_at(document, path)
@@ -133,10 +142,8 @@ def parallel_records(document: object, path: Steps) -> list[Record]:
         )
     around = {**(_object_at(document, ()) or {}), **found}
     beside = {name: value for name, value in around.items() if not isinstance(value, list | dict)}
-    return [
-        {**beside, **dict(zip(arrays, values, strict=True))}
-        for values in zip(*arrays.values(), strict=True)
-    ]
+    rows = zip(*arrays.values(), strict=True)
+    return ({**beside, **dict(zip(arrays, values, strict=True))} for values in rows)
 
 
 def _object_at(value: object, path: Steps) -> Mapping[str, object] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, Final
+
+from jmespath.parser import ParsedResult
 
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.json_documents import (
@@ -22,7 +24,10 @@ from headrace.producers.files.reading import Reading
 # A document held whole takes ten to twenty times its size.
 MAX_DOCUMENT_BYTES: Final = 32_000_000
 
-_TakeApart = Callable[[object], list[object]]
+# Of a document so much stands for a record of it that cannot be written.
+_SHOWN_BYTES: Final = 10_000
+
+_TakeApart = Callable[[object], Iterator[Mapping[str, object]]]
 
 
 def json_pieces(file: BinaryIO, reading: Reading, name: str) -> Iterator[Piece]:
@@ -35,13 +40,13 @@ def json_pieces(file: BinaryIO, reading: Reading, name: str) -> Iterator[Piece]:
     if reading.parallel is not None:
         documents = cut_lines(file) if by_line else cut_values(file)
         steps = _parallel_place(reading.parallel)
-        yield from _made(documents, lambda value: list(parallel_records(value, steps)), name)
+        yield from _made(documents, lambda value: parallel_records(value, steps), name)
         return
     place = parse_place(reading.records_path or "@")
     if place is None:
         expression = compile_expression(reading.records_path or "@")
         documents = cut_lines(file) if by_line else cut_documents(file)
-        yield from _made(documents, lambda value: search(expression, value), name)
+        yield from _made(documents, lambda value: _searched(expression, value), name)
     elif place:
         yield from _placed((PlacedByLine if by_line else PlacedRecords)(file, place), name)
     else:
@@ -86,8 +91,12 @@ def _made(documents: Iterator[Piece], take_apart: _TakeApart, name: str) -> Iter
             yield broken
             continue
         any_good = True
-        for data, record in records:
-            yield document._replace(data=data, value=record)
+        for record in records:
+            try:
+                yield document._replace(data=dump_exactly(record), value=record)
+            except ValueError as error:  # nested too deeply to be written
+                length = min(document.length, _SHOWN_BYTES)
+                yield Piece(document.start, length, document.line, None, str(error))
     if first is not None and not any_good:
         raise _nothing_found(name, first.line, first.problem)
 
@@ -100,8 +109,8 @@ def _parallel_place(path: str) -> tuple[str, ...]:
     return names
 
 
-def _records_of(document: Piece, take_apart: _TakeApart) -> list[tuple[bytes, dict[str, object]]]:
-    """Raises ValueError where a document gives no records."""
+def _records_of(document: Piece, take_apart: _TakeApart) -> Iterator[Mapping[str, object]]:
+    """Raises ValueError at once where a document gives no records."""
     if document.data is None:
         raise ValueError(document.problem)
     if document.length > MAX_DOCUMENT_BYTES:
@@ -114,10 +123,13 @@ def _records_of(document: Piece, take_apart: _TakeApart) -> list[tuple[bytes, di
         value = load_exactly(document.data)
     except ValueError as error:
         raise ValueError(f"not valid JSON: {error}") from error
-    records = []
-    for record in take_apart(value):
-        if not isinstance(record, dict):
-            problem = "found an element that is no JSON object, expected objects alone"
-            raise ValueError(problem)  # noqa: TRY004 (of the data, not of an argument)
-        records.append((dump_exactly(record), record))
-    return records
+    return take_apart(value)
+
+
+def _searched(expression: ParsedResult, value: object) -> Iterator[Mapping[str, object]]:
+    records = search(expression, value)
+    if not all(isinstance(record, dict) for record in records):
+        raise ValueError(
+            f"{expression.expression} finds elements that are no JSON objects, expected objects"
+        )
+    return (record for record in records if isinstance(record, dict))

@@ -151,6 +151,20 @@ def test_an_expression_keeps_numbers_as_they_are_written(tmp_path: Path) -> None
     assert records(path, tmp_path, json={"records": "{n: length(keys(@))}"}) == [{"n": 1}] * 3
 
 
+def test_a_record_too_deep_to_be_written_costs_itself_and_a_half_character_its_document(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.ndjson"
+    deep = "[" * 400 + "]" * 400
+    path.write_text(f'{{"i": [{{"a": 1}}, {{"a": {deep}}}]}}\n{{"i": [{{"a": "\\ud800"}}]}}\n')
+    read = batches(path, tmp_path, json={"records": "i[?a]"})
+    assert values(read) == [b'{"a":1}']
+    assert [error[:33] for error in errors(read)] == [
+        "a.ndjson, line 1: not valid JSON:",
+        "a.ndjson, line 2: not valid JSON:",
+    ]
+
+
 @settings(deadline=None, max_examples=50)
 @given(document=documents)
 def test_loading_and_dumping_changes_no_value(document: object) -> None:
