@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, Final, Protocol
 from xml.etree.ElementTree import ParseError
+from xml.parsers.expat import XMLParserType
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
@@ -36,13 +37,7 @@ def parse_xml(
     raises ValueError.
     """
     parser = DefusedXMLParser(target=target, encoding="utf-8")
-    # Told by expat itself, not by way of ElementTree, which costs more than parsing.
-    expat = parser.parser
-    expat.ordered_attributes = False
-    expat.buffer_text = True
-    expat.StartElementHandler = target.start
-    expat.EndElementHandler = target.end
-    expat.CharacterDataHandler = target.data
+    _tell_directly(parser.parser, target)
     try:
         while chunk := file.read(chunk_bytes):
             parser.feed(chunk)
@@ -65,3 +60,13 @@ def parse_xml(
 def local_name(tag: str) -> str:
     """A name without its namespace."""
     return tag.rpartition("}")[2]
+
+
+def _tell_directly(expat: XMLParserType, target: XmlTarget) -> None:
+    """Have expat tell the target, not ElementTree, whose way costs more than parsing does."""
+    for name, value in (
+        *(("ordered_attributes", False), ("buffer_text", True)),
+        *(("StartElementHandler", target.start), ("EndElementHandler", target.end)),
+        ("CharacterDataHandler", target.data),
+    ):
+        setattr(expat, name, value)

@@ -200,7 +200,7 @@ def test_cells_of_a_workbook(tmp_path: Path) -> None:
     first = records(tmp_path / "a.xlsx", tmp_path, excel={"header_row": 4})[0]
     assert list(first)[:2] == ["1", "2024-01-02T03:04:05"]
     assert records(tmp_path / "a.xlsx", tmp_path, excel={"sheet": "second"}) == []
-    for wrong, said in (({"sheet": "secnd"}, "did you mean 'second'?"), ({"header_row": 9}, "set")):
+    for wrong, said in (({"sheet": "seconds"}, "did you mean 'second'?"), ({"header_row": 9}, "set")):
         with pytest.raises(DeliveryRejectedError) as refusal:
             batches(tmp_path / "a.xlsx", tmp_path, excel=wrong)
         assert refusal.value.remedy is not None
