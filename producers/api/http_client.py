@@ -24,12 +24,13 @@ from headrace.producers.api.auth import Credentials, credentials_of, secret_quer
 from headrace.producers.api.clock import Clock
 from headrace.producers.api.content import what_is_wrong
 from headrace.producers.api.failures import given_up, refused, told
+from headrace.producers.api.home import Home
 from headrace.producers.api.outgoing import OWN_HEADERS, sent_headers
 from headrace.producers.api.page import Page, PageRequest, Pairs
 from headrace.producers.api.proof import Proof
 from headrace.producers.api.redaction import Redaction
-from headrace.producers.api.redirects import REDIRECTS, RedirectError, origin, redirected
-from headrace.producers.api.request import address, home_origins
+from headrace.producers.api.redirects import REDIRECTS, RedirectError, redirected
+from headrace.producers.api.request import address
 from headrace.producers.api.retry import Meaning, PassingError, WaitBefore, judge
 from headrace.producers.api.sending import Answer, Sender
 from headrace.producers.delivery import Exchange
@@ -73,7 +74,7 @@ class ApiClient:
             name, source.auth, paths, self._send_for_token, clock, self._redaction
         )
         self._allowance = Allowance(name, source, cursors, clock)
-        self._home = home_origins(source)
+        self._home = Home(source, self._redaction)
         self._slots = asyncio.Semaphore(source.concurrency)
 
     async def __aenter__(self) -> Self:
@@ -148,8 +149,9 @@ class ApiClient:
     async def _follow(self, request: PageRequest) -> _Followed:
         hop = request
         for _ in range(self._source.max_redirects + 1):
+            is_home = self._home.has(hop)
+            hop = self._home.at_home(hop) if is_home else self._home.for_strangers(hop)
             url = address(hop)
-            is_home = self._is_home(url)
             proof = await self._credentials.proof() if is_home else Proof()
             answer = await self._send(hop, proof, is_home=is_home)
             if answer.status not in REDIRECTS:
@@ -184,18 +186,6 @@ class ApiClient:
         """A token is no page: it is in no budget, and not redirected with its secrets."""
         headers = (*headers, *OWN_HEADERS)
         return await self._sender.send("POST", url, headers, form, _TOKEN_ANSWER_BYTES)
-
-    def _is_home(self, url: str) -> bool:
-        try:
-            place = origin(url)
-        except ValueError as error:
-            raise ApiRefusedError(
-                str(error), remedy="check where the next page's address comes from"
-            ) from error
-        scheme, host, port = place
-        trusted = {host, f"{host}:{port}"} & set(self._source.trusted_hosts)
-        is_as_safe = scheme == "https" or all(home[0] == "http" for home in self._home)
-        return place in self._home or (bool(trusted) and is_as_safe)
 
     # --- What comes of it.
 

@@ -31,12 +31,14 @@ class Redaction:
 
     def __init__(self, secrets: Iterable[str] = (), names: Iterable[str] = ()) -> None:
         self._secrets: set[str] = set()
+        self._whole: set[str] = set()
         self._names = {name.lower() for name in names}
         self._pattern: re.Pattern[str] | None = None
         self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
         """Hide these from now on, in every way they may be written."""
+        self._whole.update(secret for secret in secrets if secret)
         forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
         if not forms <= self._secrets:
             self._secrets |= forms
@@ -51,9 +53,14 @@ class Redaction:
             text = _PAIR.sub(self._hide_pair, text)
         return _USER.sub(rf"\1{HIDDEN}@", text) if "@" in text else text
 
-    def url(self, url: str) -> str:
-        """An address without secrets."""
-        return self.text(url)
+    def holds(self, text: str) -> bool:
+        """Whether a secret stands in a text, or is it."""
+        found = self._pattern is not None and self._pattern.search(text) is not None
+        return found or text in self._whole
+
+    def is_credential(self, name: str, value: str) -> bool:
+        """Whether a query variable is one that the config adds or supplied as a secret."""
+        return name.lower() in self._names or self.holds(value)
 
     def headers(self, headers: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         """Headers as they may be kept: cookies are hidden whole."""

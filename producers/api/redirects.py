@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urljoin, urlsplit, urlunsplit
 
 from headrace.producers.api.page import PageRequest
 
@@ -55,6 +56,18 @@ def redirected(request: PageRequest, url: str, status: int, location: str | None
     if request.body is not None and there != here:
         raise RedirectError(f"takes what is sent to another host ({there[1]})")
     return moved
+
+
+def without_pairs(request: PageRequest, leave_out: Callable[[str, str], bool]) -> PageRequest:
+    """The request without some variables of its query; what stays is written as it was."""
+    parts = urlsplit(request.url)
+    pieces = parts.query.split("&")
+    kept = [piece for piece in pieces if not any(leave_out(*p) for p in parse_qsl(piece, True))]
+    url = request.url
+    if kept != pieces:
+        url = urlunsplit(parts._replace(query="&".join(kept)))
+    query = tuple(pair for pair in request.query if not leave_out(*pair))
+    return replace(request, url=url, query=query)
 
 
 def _without_body(request: PageRequest) -> tuple[tuple[str, str], ...]:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from headrace.config_api import ApiSource
+from headrace.config_secrets import EnvironmentValue
 from headrace.errors import (
     ApiBudgetError,
     ApiContentError,
@@ -602,6 +603,53 @@ async def test_another_host_gets_no_credentials(
     async with api_client(source, tmp_path) as client:
         await client.fetch(replace(request, url=page.url, query=()))
     assert len(stranger.seen) == 2
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"auth": {"kind": "api_key", "name": "k", "key": "sekrit-value", "place": "query"}},
+        {"query": {"page": 1, "k": EnvironmentValue("sekrit-value")}},
+        {"query": {"page": 1, "k": EnvironmentValue("s:/")}},
+    ],
+)
+async def test_a_key_that_a_redirect_takes_along_is_left_behind(
+    server: ReplayServer, stranger: ReplayServer, tmp_path: Path, keys: dict[str, Any]
+) -> None:
+    stranger.secrets = ("sekrit-value", "s:/", "s%3A/")
+    for each in (server, stranger):
+        each.handlers["/moved"] = lambda _seen: faults.json_answer(b"[]")
+    source = api_source(server.url + "/from", **{"query": {"page": 1}, **keys})
+
+    def along(to: str, seen: faults.Seen) -> faults.Answer:
+        return faults.Answer(307, (("Location", to + seen.target.removeprefix("/from")),))
+
+    server.handlers["/from"] = partial(along, stranger.url + "/moved")
+    page = await fetch(source, tmp_path)
+    assert page.url == stranger.url + "/moved?page=1"
+    assert [seen.query for seen in stranger.seen] == [(("page", "1"),)]
+
+    server.handlers["/from"] = partial(along, server.url + "/moved")
+    page = await fetch(source, tmp_path)
+    assert sorted(server.seen[-1].query) == sorted(server.seen[-2].query)
+    assert len(server.seen[-1].query) == 2
+    assert "sekrit-value" not in page.exchange.url
+    assert "auth" not in keys or page.url == server.url + "/moved?page=1"
+
+
+async def test_a_secret_in_a_path_goes_to_no_other_host(
+    server: ReplayServer, stranger: ReplayServer, tmp_path: Path
+) -> None:
+    source = api_source(
+        server.url + "/bot{ token }/updates",
+        variables={"token": EnvironmentValue("sekrit-value")},
+    )
+    server.always = faults.redirect(stranger.url + "/botsekrit-value/updates")
+    request = page_request(source, {"token": "sekrit-value"})
+    with pytest.raises(ApiRefusedError, match="with a secret in it") as error:
+        await fetch(source, tmp_path, request=request)
+    assert "sekrit-value" not in str(error.value)
+    assert stranger.seen == []
 
 
 async def test_a_cookie_goes_nowhere(
