@@ -1,9 +1,4 @@
-"""One prefix of an S3 bucket: listed in pages, read in chunks, copied, deleted.
-
-boto3, as keys are any text there: obstore (object_store), which the lake's library is built on,
-was tried first, lists at a third of the cost, but fails to list a prefix at all once one key in it
-has a control character or an empty segment (`a//b`), and has no conditional copy and delete.
-"""
+"""One prefix of an S3 bucket: listed in pages, read in chunks, copied, deleted."""
 
 from __future__ import annotations
 
@@ -11,21 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import Any, Final
 
-import boto3
-import botocore.session
 from boto3.s3.transfer import TransferConfig
-from botocore import UNSIGNED
-from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.loaders import create_loader
 from botocore.parsers import ResponseParserError
 
 from headrace.errors import HeadraceError
 from headrace.object_place import ObjectPlace
+from headrace.producers.files.object_client import s3_client
 from headrace.producers.files.object_errors import (
     ObjectChangedError,
     ObjectStoreError,
@@ -36,7 +25,6 @@ from headrace.storage_options import StorageOptions
 
 PAGE_KEYS: Final = 1_000
 _CHUNK_BYTES: Final = 2**20
-_CONNECTIONS: Final = 16
 # A download that was cut goes on where it stood; so often without a byte in between.
 _RESUMES: Final = 3
 # S3 copies no more than this in one request.
@@ -70,7 +58,7 @@ class ObjectStore:
     def __init__(self, place: ObjectPlace, options: StorageOptions, client: Any = None) -> None:
         self.place = place
         self._options = options
-        self._client = _client(options) if client is None else client
+        self._client = s3_client(options) if client is None else client
         self._payer = {"RequestPayer": "requester"} if options.request_payer else {}
 
     def pages(
@@ -226,44 +214,6 @@ class ObjectStore:
         return store_error(error, doing=doing, bucket=where, region=self._options.region)
 
 
-def _client(options: StorageOptions) -> Any:  # boto3 has no types: it stays in this module
-    session = botocore.session.get_session()
-    session.register_component("data_loader", _service_descriptions())
-    # The default takes two thirds of the time a listing takes.
-    factory = session.get_component("response_parser_factory")
-    factory.set_parser_defaults(timestamp_parser=_moment)
-    addressing = "virtual" if options.virtual_hosted else "path" if options.endpoint else "auto"
-    return boto3.session.Session(botocore_session=session).client(
-        "s3",
-        region_name=options.region,
-        endpoint_url=options.endpoint,
-        aws_access_key_id=options.access_key_id,
-        aws_secret_access_key=options.secret_access_key,
-        aws_session_token=options.session_token,
-        verify=None if options.verify_certificates else False,
-        config=ClientConfig(
-            signature_version=UNSIGNED if options.skip_signature else "s3v4",
-            connect_timeout=options.connect_timeout_seconds,
-            read_timeout=options.timeout_seconds,
-            retries={"mode": "standard", "total_max_attempts": options.retries + 1},
-            max_pool_connections=_CONNECTIONS,
-            proxies=None
-            if options.proxy_url is None
-            else {"http": options.proxy_url, "https": options.proxy_url},
-            s3={"addressing_style": addressing},
-            # Others than AWS often refuse the checksums that are not asked for.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
-
-
-@cache
-def _service_descriptions() -> Any:
-    """Megabytes of JSON: read once for all clients."""
-    return create_loader()
-
-
 def _not_whole(stored: StoredObject, found_bytes: int) -> ObjectUnreadableError:
     return ObjectUnreadableError(
         f"the store gave {found_bytes:,} of its {stored.size:,} bytes",
@@ -273,17 +223,6 @@ def _not_whole(stored: StoredObject, found_bytes: int) -> ObjectUnreadableError:
 
 def _in_parts() -> TransferConfig:
     return TransferConfig(multipart_threshold=_COPY_BYTES, multipart_chunksize=_COPY_PART_BYTES)
-
-
-def _moment(text: Any) -> datetime:
-    """A time as S3 writes it: ISO 8601 in a listing, as in an HTTP header elsewhere."""
-    if isinstance(text, int | float):
-        return datetime.fromtimestamp(text, UTC)
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        moment = parsedate_to_datetime(str(text))
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _nanoseconds(moment: datetime) -> int:

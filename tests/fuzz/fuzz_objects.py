@@ -36,9 +36,6 @@ class _Body(io.BytesIO):
         while chunk := self.read(amount):
             yield chunk
 
-    def release_conn(self) -> None:
-        """There is none."""
-
 
 def _listing(rng: random.Random) -> bytes:
     entries = "".join(
