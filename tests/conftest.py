@@ -74,6 +74,11 @@ async def embedded_broker(tmp_path: Path) -> AsyncIterator[BrokerServer]:
         yield broker
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes are in no test's name: compressed they hold the time, and workers collect the same."""
+    return "bytes" if isinstance(val, bytes) else None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which parts the tests asked for and did not find."""
     if left_out:
