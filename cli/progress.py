@@ -43,7 +43,7 @@ class QuietProgress(NoProgress):
 
 
 class BarProgress:
-    """Rich's bars: requests of sources that are polled, deliveries published, records landed, then the tables."""
+    """Rich's bars: requests of polled sources, deliveries, records landed, then the tables."""
 
     def __init__(self) -> None:
         from rich.console import Console

@@ -149,9 +149,7 @@ async def test_a_header_option_that_is_corrected_halfway_does_not_shift_the_numb
 
     def read_as_it_is_now(name: str, _: FrozenReading) -> Reading:
         config = shop.config
-        return detect(
-            shop.inbox / name, name, config.file_sources["sales"], config.stream("sales")
-        )
+        return detect(shop.inbox / name, name, config.file_sources["sales"], config.stream("sales"))
 
     protection.is_replaced_by(deliverer, "_read_back", read_as_it_is_now)
     await produce_once(shop.config, bootstrap_servers=servers)

@@ -210,7 +210,7 @@ def test_a_range_that_ends_before_it_begins_is_refused() -> None:
 def test_an_unfinished_poll_is_gone_on_with_under_the_same_rules_alone() -> None:
     left = Unfinished("abc", Position(3, None, (("page", "3"),), 200), "s", "h", "d")
     assert unfinished_from(left.to_text(), "abc") == left
-    assert unfinished_from(left.to_text(), "abd") is None
+    assert unfinished_from(left.to_text(), "xyz") is None
     assert unfinished_from("", "abc") is None
     assert unfinished_from(None, "abc") is None
 

@@ -24,7 +24,7 @@ def test_a_prefix_is_a_folder_and_taken_as_it_stands(path: str, place: ObjectPla
     assert object_place(place.uri) == place
 
 
-@pytest.mark.parametrize("path", ["s3://", "s3:///x", "S3://bucket/x", "s3://bu cket/x", "inbox"])
+@pytest.mark.parametrize("path", ["s3://", "s3:///x", "S3://bucket/x", "s3://a bucket/x", "inbox"])
 def test_what_names_no_bucket_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="expected s3://bucket/prefix"):
         object_place(path)
