@@ -268,11 +268,12 @@ async def test_a_server_that_stays_bad_is_given_up(
     assert len(server.seen) == 5
 
 
-async def test_nobody_there_is_given_up(tmp_path: Path, clock: TurnedClock) -> None:
+@pytest.mark.parametrize("method", ["GET", "POST"])  # of which nothing was sent
+async def test_nobody_there_is_given_up(tmp_path: Path, clock: TurnedClock, method: str) -> None:
     with replay_server() as gone:
         url = gone.url
     with pytest.raises(ApiUnavailableError, match=r"no connection.*tried 5 times"):
-        await fetch(api_source(url), tmp_path, clock)
+        await fetch(api_source(url, method=method), tmp_path, clock)
 
 
 async def test_giving_up_comes_before_the_time_is_over(
