@@ -11,6 +11,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Generator, Iterator
+from enum import Enum
+from functools import partial
 from typing import BinaryIO, Final
 
 import orjson
@@ -21,6 +23,7 @@ from headrace.producers.files.json_values import (
     cut_bracketed,
     cut_element,
     cut_elements,
+    cut_values,
     not_closed,
 )
 from headrace.producers.files.json_window import CHUNK_BYTES, Window
@@ -38,8 +41,17 @@ _NAMES_SHOWN: Final = 10
 
 _SCALAR: Final = re.compile(rb"[^,\]} \t\r\n]*+")
 
-# The names on the way to the records; None: go through an array.
-Place = tuple[str | None, ...]
+
+class Through(Enum):
+    """How an array on the way is gone through; its text is how it is written."""
+
+    ELEMENTS = "[*]"
+    FLATTENED = "[]"
+    """As well through arrays that are its elements."""
+
+
+# The steps on the way to the records.
+Place = tuple[str | Through, ...]
 # Cuts pieces; returns whether what it went through is whole.
 _Cut = Generator[Piece, None, bool]
 
@@ -50,30 +62,31 @@ def parse_place(path: str) -> Place | None:
     `@` is the document itself, without a step.
     """
     path = path.strip()
-    steps: list[str | None] = []
+    steps: list[str | Through] = []
     position = 0
     while position < len(path) and path != "@":
         match = _NAME.match(path, position)
         if match is None:
             return None
+        after_through = isinstance(steps[-1] if steps else None, Through)
         if match["spread"] is None:
             dotted = position > 0 and path[position - 1] == "."
             if bool(steps) != dotted:
                 return None
             steps.append(match["name"] or str(orjson.loads(match["quoted"])))
+        elif after_through:
+            return None
         else:
-            if steps[-1:] == [None]:
-                return None
-            steps.append(None)
+            steps.append(Through(match["spread"]))
         position = match.end()
         if path[position : position + 1] == "." and position + 1 < len(path):
             position += 1
             if path[position] == "[":
                 return None
-    if steps[-1:] == [None]:
-        steps.pop()
-    # Documents in an array are gone through anyway.
-    return tuple(steps[1:] if steps and steps[0] is None else steps)
+    if steps and steps[-1] is Through.ELEMENTS:
+        steps.pop()  # an array at the end is taken apart anyway
+    # As are documents in an array.
+    return tuple(steps[1:] if steps and isinstance(steps[0], Through) else steps)
 
 
 def _whole_values(levels: int) -> bytes:
@@ -135,8 +148,9 @@ class PlacedRecords:
         return whole
 
     def _missing(self) -> str:
-        wanted = ".".join("[]" if step is None else step for step in self._place)
-        wanted = wanted.replace(".[]", "[]")
+        wanted = "".join(
+            step.value if isinstance(step, Through) else f".{step}" for step in self._place
+        ).removeprefix(".")
         shown = ", ".join(list(self._names)[:_NAMES_SHOWN]) or "none"
         more = ", ..." if len(self._names) > _NAMES_SHOWN else ""
         return f"has nothing at the path {wanted}; its names: {shown}{more}"
@@ -191,21 +205,47 @@ class PlacedRecords:
         """What is at the position, with so many steps still to go."""
         window = self._window
         first = window.next_byte()
-        if place and place[0] is None and first == b"[":
+        step = place[0] if place else None
+        if len(place) > 1 and isinstance(step, Through) and first == b"[":
             self._met = True
-            return (yield from self._array(lambda: self._value(place[1:])))
-        if place and place[0] is not None and first == b"{":
+            return (yield from self._array(partial(self._element, step, place[1:])))
+        if isinstance(step, str) and first == b"{":
             return (yield from self._object(place))
-        if place or first == b"n":
+        at_end = step is None or (len(place) == 1 and isinstance(step, Through))
+        if not at_end or first == b"n":
             # Null is a place without records.
-            self._met = self._met or not place
+            self._met = self._met or at_end
             return (yield from self._passed_over())
         self._met = True
         if first == b"[":
-            return (yield from cut_elements(window))
+            return (yield from self._records(step))
+        if step is not None:
+            return (yield from self._passed_over())
         piece = cut_bracketed(window) if first == b"{" else cut_element(window)
         yield piece
         return piece.data is not None
+
+    def _element(self, step: Through, place: Place) -> _Cut:
+        """An element of an array on the way."""
+        if step is Through.FLATTENED and self._window.next_byte() == b"[":
+            return (yield from self._array(lambda: self._value(place)))
+        return (yield from self._value(place))
+
+    def _records(self, step: str | Through | None) -> _Cut:
+        """The elements of the array at the end of the place."""
+        elements = cut_elements(self._window)
+        while True:
+            try:
+                piece = next(elements)
+            except StopIteration as end:
+                return bool(end.value)
+            if step is not Through.FLATTENED or not (piece.data or b"").startswith(b"["):
+                yield piece
+                continue
+            for inner in cut_values(io.BytesIO(piece.data or b"")):
+                yield inner._replace(
+                    start=piece.start + inner.start, line=piece.line + inner.line - 1
+                )
 
     def _array(self, element: Callable[[], _Cut]) -> _Cut:
         window = self._window

@@ -103,7 +103,7 @@ def _made(documents: Iterator[Piece], take_apart: _TakeApart, name: str) -> Iter
 
 def _parallel_place(path: str) -> tuple[str, ...]:
     steps = parse_place(path) or ()
-    names = tuple(step for step in steps if step is not None)
+    names = tuple(step for step in steps if isinstance(step, str))
     if not names or len(names) != len(steps):
         raise ValueError(f"expected a path of names such as hourly, found {path!r}")
     return names

@@ -190,6 +190,10 @@ def test_the_page_on_json(shared_data: Path, tmp_path: Path) -> None:
     assert [places.readable for places in tried(project, "places")] == [10, 20]
     (american,) = tried(project, "american_places")
     assert json.loads(american.first[0].value) == {"name": "Hollywood", "height": 3.0}
+    put(project / "inbox/prices", *(shared_data / "coingecko/recorded").glob("044_*.json"))
+    (prices,) = tried(project, "prices")
+    assert (prices.readable, prices.without_time) == (288, 0)
+    assert prices.latest == datetime.fromtimestamp(1_621_089_594.955, UTC)
     (forecast,) = tried(project, "forecasts")
     assert forecast.earliest == datetime(2023, 11, 13, tzinfo=UTC)
 

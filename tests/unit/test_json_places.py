@@ -16,7 +16,13 @@ from pydantic import ValidationError
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files import json_reading
 from headrace.producers.files.json_documents import cut_documents, dump_exactly, load_exactly
-from headrace.producers.files.json_place import PlacedByLine, PlacedRecords, parse_place
+from headrace.producers.files.json_place import (
+    Place,
+    PlacedByLine,
+    PlacedRecords,
+    Through,
+    parse_place,
+)
 from support.file_forms import batches, errors, records, source, values
 
 names = st.sampled_from(["a", "b", "c", 'q"\\]}', "é"])
@@ -36,11 +42,15 @@ def taken_apart(found: Any) -> list[Any]:
 @settings(deadline=None, max_examples=80)
 @given(
     document=st.dictionaries(names, documents, max_size=4),
-    path=st.sampled_from(["a", "a.b", "a.b.c", "b[].a", "a[*].b", "a.b[].c"]),
+    path=st.sampled_from(["a", "a.b", "a.b.c", "b[].a", "a[*].b", "a.b[].c", "a[]", "b.a[]"]),
     chunk_bytes=chunks,
     indent=st.sampled_from([None, 1]),
 )
-@example(document={"a": [{"b": {"a": 1}}]}, path="a[].b", chunk_bytes=1, indent=None)
+@example(document={"a": [{"b": {"a": 1}}]}, path="a[*].b", chunk_bytes=1, indent=None)
+@example(document={"b": [[{"a": 1}], {"a": [2]}, [[3]]]}, path="b[].a", chunk_bytes=7, indent=1)
+@example(document={"b": [[{"a": 1}], {"a": 2}]}, path="a[*].b", chunk_bytes=7, indent=None)
+@example(document={"a": [[1, [2]], 3, None, []]}, path="a[]", chunk_bytes=1, indent=1)
+@example(document={"a": {"b": 1}}, path="a[]", chunk_bytes=1, indent=1)
 def test_a_path_finds_what_jmespath_finds(
     document: dict[str, Any], path: str, chunk_bytes: int, indent: int | None
 ) -> None:
@@ -50,10 +60,12 @@ def test_a_path_finds_what_jmespath_finds(
     placed = PlacedRecords(io.BytesIO(data), place, chunk_bytes)
     pieces = list(placed)
     expected = taken_apart(jmespath.search(path, document))
-    if "[" in path:
+    if "[" in path and not path.endswith("[]"):
         # At the end of a way through arrays ours takes arrays apart too, and leaves nulls out.
         expected = [x for found in expected for x in taken_apart(found)]
     found = [json.loads(piece.data) for piece in pieces if piece.data is not None]
+    if path.endswith("[]"):
+        found = [x for x in found if x is not None]  # a null is an unreadable record of ours
     assert found == expected
     assert all(data[p.start : p.start + p.length] == p.data for p in pieces if p.data is not None)
     assert [p.line for p in pieces] == [data.count(b"\n", 0, p.start) + 1 for p in pieces]
@@ -82,15 +94,16 @@ def test_what_is_cut_off_never_stops_the_reading(
     ("path", "place"),
     [
         ("features", ("features",)),
-        (' data."my items"[] ', ("data", "my items")),
-        ("a[*].b", ("a", None, "b")),
-        ("[].items", ("items",)),
+        (' data."my items"[] ', ("data", "my items", Through.FLATTENED)),
+        ("a[*].b", ("a", Through.ELEMENTS, "b")),
+        ("a.b[]", ("a", "b", Through.FLATTENED)),
+        ("[].items[*]", ("items",)),
         ("@", ()),
         ("[*]", ()),
         *((path, None) for path in ("a[?x]", "a.b.", "a..b", "a[][]", "a | b", "a.[b]", "f(@)")),
     ],
 )
-def test_which_expressions_are_paths(path: str, place: tuple[str | None, ...] | None) -> None:
+def test_which_expressions_are_paths(path: str, place: Place | None) -> None:
     assert parse_place(path) == place
 
 
