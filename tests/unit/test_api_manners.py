@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.config_api_manners import RateLimit
@@ -154,6 +154,7 @@ def test_a_secret_is_hidden_before_what_was_said_is_cut() -> None:
         assert "s3" not in said(b"x" * filling + b"s3cret-token", redaction.text)
 
 
+@settings(deadline=None)
 @given(
     requests=st.integers(1, 5),
     per=st.floats(0.1, 100),

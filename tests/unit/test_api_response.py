@@ -8,7 +8,7 @@ import zlib
 from collections.abc import AsyncIterator, Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.producers.api.content import is_json_text
@@ -33,6 +33,7 @@ async def unpacked(
     return await read_body(pieces_of(pieces), encoding, limit)
 
 
+@settings(deadline=None)
 @given(
     members=st.lists(st.binary(max_size=2_000), min_size=1, max_size=4),
     size=st.integers(1, 300),
@@ -143,6 +144,7 @@ def test_what_an_address_calls_secret_is_hidden(text: str, shown: str) -> None:
     assert Redaction().text(text) == shown
 
 
+@settings(deadline=None)
 @given(
     secret=st.text(min_size=4, max_size=30).filter(
         lambda text: text.strip("*") and text.isprintable()
