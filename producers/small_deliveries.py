@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from typing import Final, ParamSpec, TypeVar
 
 from headrace.config import Config
 from headrace.config_webhook import WebhookSource
-from headrace.errors import DeliveryRejectedError
-from headrace.producers.broker_link import BrokerLink
+from headrace.errors import BrokerError, DeliveryRejectedError
+from headrace.producers.broker_link import BrokerLink, LinkLostError
 from headrace.producers.deliverer import Deliverer, scratch_of, tell_published
 from headrace.producers.delivery import DeliveryRow, DeliveryState, FrozenReading, RecordCount
 from headrace.producers.files.reading import Reading
@@ -81,13 +82,25 @@ class SmallDeliveries:
             for stream in {row.stream for row in rows}
         }
         ready = await _thread_to_its_end(self._made_ready, link, rows, partitions)
-        ends = await asyncio.gather(
-            *(self._publish(link, one) for one in ready), return_exceptions=True
-        )
-        sent = [
-            (one.row, end) for one, end in zip(ready, ends, strict=True) if isinstance(end, Sent)
-        ]
+        # aiokafka takes one batch a topic partition at a time: a crowd would only wake each other.
+        lanes: defaultdict[tuple[str, int], list[_Ready]] = defaultdict(list)
+        for one in ready:
+            lanes[one.row.stream, one.partition].append(one)
+        async with asyncio.TaskGroup() as tasks:
+            ends = [tasks.create_task(self._publish_in_turn(link, lane)) for lane in lanes.values()]
+        sent = [one for end in ends for one in end.result()]
         return await _thread_to_its_end(self._published, sent)
+
+    async def _publish_in_turn(
+        self, link: BrokerLink, lane: Sequence[_Ready]
+    ) -> list[tuple[DeliveryRow, Sent]]:
+        sent: list[tuple[DeliveryRow, Sent]] = []
+        try:
+            for one in lane:
+                sent.append((one.row, await self._publish(link, one)))  # noqa: PERF401
+        except (LinkLostError, BrokerError):
+            pass  # delivered by themselves, the others meet the same
+        return sent
 
     async def _publish(self, link: BrokerLink, one: _Ready) -> Sent:
         acknowledged = 0
