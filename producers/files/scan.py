@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger("files")
 
 _NAME: Final = attrgetter("name")
+# A pattern such as *.csv, which says nothing but how a name ends.
+_ENDING: Final = compile_pattern(r"\*[^*?\[\]]+\Z")
 
 # What editors, browsers and copying tools call a file they have not finished.
 _UNFINISHED: Final = ("~", ".tmp", ".part", ".partial", ".crdownload", ".download", ".swp")
@@ -165,14 +167,19 @@ class _Patterns:
     """Patterns of names, in any case: `*.csv` is meant to take SALES.CSV as well."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._own = [_ignoring_case(p) for p in patterns if "/" not in p]
+        own = [p for p in patterns if "/" not in p]
+        # Most are these, and a folder may hold a hundred thousand files.
+        self._endings = tuple(p[1:].lower() for p in own if _ENDING.match(p))
+        self._own = [_ignoring_case(p) for p in own if not _ENDING.match(p)]
         self._whole = [_ignoring_case(p.removeprefix("./")) for p in patterns if "/" in p]
 
     def __bool__(self) -> bool:
-        return bool(self._own or self._whole)
+        return bool(self._endings or self._own or self._whole)
 
     def match(self, name: str) -> bool:
         own = name.rpartition("/")[2]
+        if own.lower().endswith(self._endings):
+            return True
         return any(match(own) for match in self._own) or any(match(name) for match in self._whole)
 
 
@@ -195,6 +202,7 @@ def _walk(
     pending = [(os.fspath(folder), "")]
     while pending:
         where, prefix = pending.pop()
+        parent = Path(where)
         try:
             with os.scandir(where) as entries:
                 for entry in entries:
@@ -207,7 +215,7 @@ def _walk(
                         continue
                     is_wanted = wanted(name)
                     if is_wanted or (others and wanted.may_be_of_a_log(name)):
-                        stat = _stat(entry, name, unreadable)
+                        stat = _stat(parent, entry, name, unreadable)
                         if stat is not None:
                             yield stat, is_wanted
         except OSError as error:
@@ -215,7 +223,9 @@ def _walk(
                 unreadable.append((prefix or "./", error.strerror or str(error)))
 
 
-def _stat(entry: os.DirEntry[str], name: str, unreadable: list[tuple[str, str]]) -> FileStat | None:
+def _stat(
+    parent: Path, entry: os.DirEntry[str], name: str, unreadable: list[tuple[str, str]]
+) -> FileStat | None:
     try:
         if not entry.is_file():
             return None
@@ -225,4 +235,4 @@ def _stat(entry: os.DirEntry[str], name: str, unreadable: list[tuple[str, str]])
         if not isinstance(error, FileNotFoundError):
             unreadable.append((name, error.strerror or str(error)))
         return None
-    return FileStat(Path(entry.path), name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return FileStat(parent / entry.name, name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
