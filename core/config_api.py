@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from headrace.config_api_request import VARIABLE, RequestOptions
+from headrace.config_api_request import (
+    GIVEN_VARIABLES,
+    VARIABLE,
+    RequestOptions,
+    scalar_text,
+)
 from headrace.config_pages import PageOptions, told_in_body
 from headrace.config_section import check_name
 from headrace.units import Seconds
+
+_OF_A_HOST: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*\Z")
 
 
 class ApiSource(RequestOptions, PageOptions):
@@ -33,6 +41,22 @@ class ApiSource(RequestOptions, PageOptions):
             raise ValueError(
                 '`pagination.place = "body"` needs `body = { json = { ... } }` to put it in'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _host_variables(self) -> Self:
+        """What stands for a host is one: credentials go there."""
+        host = self.url.partition("://")[2].partition("/")[0]
+        for _, name in VARIABLE.findall(host):
+            if name in GIVEN_VARIABLES:
+                raise ValueError(f"{{ {name} }} cannot be part of the host")
+            values = self.variables.get(name, "")
+            for value in values if isinstance(values, list) else [values]:
+                if not _OF_A_HOST.match(scalar_text(value)):
+                    raise ValueError(
+                        f"variables.{name} stands in the host of `url`: expected letters, digits,"
+                        f" dots and dashes, found {scalar_text(value)!r}"
+                    )
         return self
 
     @model_validator(mode="after")

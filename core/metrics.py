@@ -169,7 +169,7 @@ API_POLL_FAILURES: Final = _counter(
     "produce",
     "headrace_api_poll_failures_total",
     "Why polls ended early: refused, unavailable, budget (of the day spent), content (no records"
-    " where they should be) or pagination.",
+    " where they should be), pagination or config.",
     ["source", "reason"],
 )
 API_REQUESTS: Final = _counter(

@@ -11,13 +11,14 @@ from headrace.errors import (
     ApiLaterError,
     ApiRefusedError,
     ApiUnavailableError,
+    ConfigError,
     HeadraceError,
 )
 from headrace.producers.api.incremental import CursorValueError
 from headrace.producers.api.json_search import SearchError
 from headrace.producers.api.page_records import PageUnreadableError
 
-FailureReason = Literal["refused", "unavailable", "budget", "content", "pagination"]
+FailureReason = Literal["refused", "unavailable", "budget", "content", "pagination", "config"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ def failure_of(source: str, error: HeadraceError, again: str) -> PollFailure:
             reason = "refused"
         case ApiContentError() | PageUnreadableError() | CursorValueError() | SearchError():
             reason = "content"
+        case ConfigError():
+            reason = "config"
         case _:
             pass
     if isinstance(error, ApiLaterError) and error.until is not None:

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import structlog
 
 from headrace.config_api import ApiSource
-from headrace.errors import ApiContentError, ApiError, ApiLaterError, ApiRefusedError
+from headrace.errors import ApiContentError, ApiError, ApiLaterError, ApiRefusedError, ConfigError
 from headrace.producers.api.incremental import CursorValueError
 from headrace.producers.api.json_search import SearchError
 from headrace.producers.api.page import Page, PageRequest
@@ -45,6 +45,7 @@ _FAILURES: Final = (
     PageUnreadableError,
     CursorValueError,
     SearchError,
+    ConfigError,  # of a request that cannot be sent with the values of its variables
 )
 
 
@@ -87,7 +88,11 @@ class Poller:
         raised. `tell` hears of the report as it grows.
         """
         report = PollReport(self._name)
-        agenda = [(series, await self._windows(series, span)) for series in self._plan.series()]
+        try:
+            agenda = [(series, await self._windows(series, span)) for series in self._plan.series()]
+        except ConfigError as error:
+            report.failures.append(failure_of(self._name, error, self._again()))
+            return report
         report.requests_total = sum(1 if w is None else len(w) for _, w in agenda)
         if span is not None:
             report.notes.append(

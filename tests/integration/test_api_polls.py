@@ -604,3 +604,13 @@ async def test_a_status_may_say_that_there_is_no_further_page(
     pages.append([{"id": 3}])
     await project.poll_well()
     assert [page[0]["id"] for page in project.spooled()] == [1, 2, 3]
+
+
+async def test_a_header_that_cannot_be_sent_is_a_failure_of_its_request(
+    server: ReplayServer, tmp_path: Path
+) -> None:
+    server.handlers["/items"] = lambda _: json_answer(b'[{"id": 1}]')
+    source = paged(server, "/items", headers={"X-A": "{ a }"}, variables={"a": ["x\r\ny", "b"]})
+    (failure,) = (await PolledProject(tmp_path, source).poll()).report.failures
+    assert failure.reason == "config"
+    assert "X-A" in failure.text

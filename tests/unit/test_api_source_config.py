@@ -35,6 +35,9 @@ def source(**keys: Any) -> ApiSource:
         ({"pagination": {"kind": "cursor"}}, "path"),
         ({"pagination": {"kind": "page", "until": "short"}}, "size"),
         ({"pagination": {"kind": "page", "place": "body"}}, "body"),
+        ({"url": "https://{ h }/x", "variables": {"h": ""}}, "host"),
+        ({"url": "https://{ h }/x", "variables": {"h": ["eu.example.com", "a/b"]}}, "host"),
+        ({"url": "https://{ now }/x"}, "host"),
         ({"every": "1 fortnight"}, "duration"),
     ],
 )
@@ -52,6 +55,7 @@ def test_what_does_not_go_together_is_refused(keys: dict[str, Any], expected: st
         {"cursor": {"field": "at", "initial": 0}, "url": "https://api.example.com/{cursor}"},
         {"cursor": CURSOR, "pagination": {"kind": "link"}, "records": "@"},
         {"query": {"at": "{ now }"}},
+        {"url": "https://{ region }.example.com/x", "variables": {"region": ["eu", "us-1"]}},
     ],
 )
 def test_what_goes_together_is_taken(keys: dict[str, Any]) -> None:
