@@ -36,8 +36,17 @@ _NEVER_SET: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "range"}
 )
 _MAY_BE_SECRET: Final = ("query", "headers", "body", "variables", "auth")
+_SHORTEST_SECRET: Final = 6
 # Sending one of these twice changes nothing, says HTTP.
 _SAFE_METHODS: Final = frozenset({"GET"})
+
+
+def _is_no_number_or_word(value: str) -> bool:
+    """Whether a value of the environment may be a secret: a page size or a currency is none.
+
+    Hidden, it would be so wherever it stands: in the number of a page, too.
+    """
+    return len(value) >= _SHORTEST_SECRET and not (value.isdecimal() and len(value) < 10)
 
 
 def scalar_text(value: Scalar) -> str:
@@ -119,7 +128,10 @@ class RequestOptions(Section):
 
     @property
     def secrets(self) -> frozenset[str]:
-        """Every text that must be shown nowhere: from the environment, or of `auth`."""
+        """Every text that must be shown nowhere: of `auth`, or from the environment.
+
+        Of the latter no short ones and no numbers: too much has those in it and is no secret.
+        """
         own = {value.get_secret_value() for _, value in self.auth if isinstance(value, SecretStr)}
         return self._from_environment | frozenset(own)
 
@@ -134,6 +146,7 @@ class RequestOptions(Section):
         source = handler(data)
         if isinstance(data, dict):
             found = environment_values([data.get(key) for key in _MAY_BE_SECRET])
+            found = frozenset(filter(_is_no_number_or_word, found))
             private = source.__pydantic_private__
             assert private is not None
             private["_from_environment"] = found

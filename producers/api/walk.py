@@ -15,6 +15,8 @@ from headrace.config_pages import Pagination, TokenPagination, told_in_body
 from headrace.producers.api.names import page_name, request_name
 from headrace.producers.api.page import PageRequest, Pairs
 from headrace.producers.api.pagination import Position
+from headrace.producers.api.redaction import HIDDEN
+from headrace.producers.api.redirects import without_pairs
 from headrace.producers.api.request import address, page_request, variable_sets
 from headrace.producers.api.windows import Span
 
@@ -108,13 +110,15 @@ def request_at(
 ) -> PageRequest:
     """The request for a page: the source's own with what the page sets, or the server's address.
 
-    Of the source's query that carries what is secret, as the server's address is kept without it.
+    Of the source's query that carries what is secret, as the server's address is kept without it,
+    or with it hidden: in the headers of a page that came before.
     """
     if at.url is not None:
         secret = tuple(pair for pair in request.query if pair[1] in secrets)
-        present = {name for name, _ in parse_qsl(urlsplit(at.url).query, keep_blank_values=True)}
+        url = without_pairs(PageRequest(at.url), lambda _, value: value == HIDDEN).url
+        present = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
         return replace(
-            request, url=at.url, query=tuple(pair for pair in secret if pair[0] not in present)
+            request, url=url, query=tuple(pair for pair in secret if pair[0] not in present)
         )
     if told_in_body(rule):
         values = [

@@ -464,3 +464,31 @@ async def test_no_secret_is_on_disk_but_among_the_tokens(
     for row in project.rows:
         assert "s3cret" not in row.name
     assert project.cursors["requests"] == "2021-04-01 2"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"auth": {"kind": "api_key", "name": "k", "key": "key-s3cret", "place": "query"}},
+        {"query": {"k": EnvironmentValue("key-s3cret")}},
+    ],
+)
+async def test_a_key_hidden_in_the_link_of_a_page_that_came_before_is_sent_all_the_same(
+    server: ReplayServer, tmp_path: Path, keys: dict[str, Any]
+) -> None:
+    def items(seen: Seen) -> faults.Answer:
+        page = seen.argument("page") or "1"
+        following = f'<{server.url}/items?k={seen.argument("k")}&page=2>; rel="next"'
+        headers = [("ETag", f'"{page}"'), *([("Link", following)] if page == "1" else [])]
+        if seen.header("if-none-match") == f'"{page}"':
+            return faults.Answer(304)
+        return faults.json_answer(b'[{"page":%s}]' % page.encode(), 200, *headers)
+
+    server.handlers["/items"] = items
+    server.expect_auth = lambda seen: None if seen.argument("k") == "key-s3cret" else "no key"
+    source = api_source(server.url + "/items", pagination={"kind": "link"}, **keys)
+    project = PolledProject(tmp_path, source)
+    for _ in range(2):
+        await project.poll_well()
+    assert [seen.argument("page") for seen in server.seen] == [None, "2", None, "2"]
+    assert [len(seen.query) for seen in server.seen] == [1, 2, 1, 2]

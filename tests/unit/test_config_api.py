@@ -100,6 +100,12 @@ def test_what_comes_from_the_environment_is_a_secret_and_in_no_message(
     assert source.secrets == {"key-s3cret", "token-s3cret"}
     assert source.query == {"key": "key-s3cret", "page": 1}
 
+    for value in ("100", "usd", "", "20260101"):
+        monkeypatch.setenv("PRICES_KEY", value)
+        query = 'query = { per_page = { env = "PRICES_KEY" } }'
+        assert source_of(tmp_path, COIN + query).secrets == frozenset()
+    monkeypatch.setenv("PRICES_KEY", "key-s3cret")
+
     with pytest.raises(ConfigError) as error:
         source_of(tmp_path, 'variables = { coin = "x" }\ndaily_budget = { env = "PRICES_KEY" }')
     assert "daily_budget" in error.value.message
