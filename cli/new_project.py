@@ -30,7 +30,6 @@ uri = "./lake"               # or "s3://bucket/prefix"
 [sources.inbox]
 kind = "files"
 path = "inbox"
-patterns = ["*.csv", "*.tsv", "*.ndjson", "*.jsonl", "*.json"]
 stream = "{stream}"
 """
 
