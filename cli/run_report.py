@@ -63,7 +63,9 @@ def print_report(project: Project, report: PassReport) -> None:
     ]
     for part in parts:
         click.echo(part)
-    if not parts:
+    if not parts and produced.get("unreachable", 0):
+        click.echo("nothing new from the sources that could be reached; silver and gold are fresh")
+    elif not parts:
         click.echo("nothing new: everything that is there has landed, silver and gold are fresh")
     click.echo(f"done in {report.seconds:.1f} s", err=True)
     _print_attention(project, report)

@@ -18,7 +18,7 @@ from headrace.producers.files.object_errors import (
     ObjectUnreadableError,
 )
 from headrace.producers.files.object_listing import wanted_objects
-from headrace.producers.files.scan import WantedNames
+from headrace.producers.files.scan import FileStat, WantedNames
 from headrace.producers.object_intake import open_store
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from headrace.producers.files.object_listing import ObjectStat
     from headrace.producers.files.object_store import ObjectStore
 
+# What a contract is proposed from.
+_READ_OBJECTS: Final = 50
+_READ_BYTES: Final = 500_000_000
 # A listing is not gone through to its end for a trial.
 _PAGES: Final = 10
 
@@ -57,6 +60,25 @@ def try_objects(config: Config, name: str, source: FileSource, most: int) -> Ite
             yield from try_file(config, source, path, stat.name)
     if found > most:
         yield Said(f"\n{at_least}{count(found - most, 'more object')}; --files N reads more")
+
+
+def first_objects(name: str, source: FileSource, folder: Path) -> tuple[list[FileStat], bool]:
+    """The first objects of a prefix, downloaded into a folder; whether there are more.
+
+    Raises `ConfigError`, and `HeadraceError` where they cannot be had.
+    """
+    store = open_store(name, source)
+    first, found, _, more = _look(store, source, _READ_OBJECTS)
+    files: list[FileStat] = []
+    left = _READ_BYTES
+    for number, stat in enumerate(first):
+        left -= stat.size
+        if files and left < 0:
+            break
+        path = folder / f"{name}-{number}"
+        _download(store, stat, path)
+        files.append(FileStat(path, stat.name, stat.inode, stat.size, stat.mtime_ns))
+    return files, more or found > len(files)
 
 
 def _look(

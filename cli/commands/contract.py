@@ -77,24 +77,47 @@ def infer(project: Path, stream: str, print_only: bool, force: bool) -> None:
 
 
 def _propose(config: Config, stream: str) -> ContractProposal:
+    from dataclasses import replace
     from tempfile import TemporaryDirectory
 
     from headrace.cli.trial_archive import files_in
     from headrace.config_api import ApiSource
     from headrace.errors import UsageError
+    from headrace.object_place import is_object_place
     from headrace.producers.api.spooled_pages import spooled_pages
     from headrace.producers.files.inference import infer_contract
     from headrace.producers.files.scan import WantedNames, scan
+    from headrace.producers.spooled_files import spooled_files
 
     config.paths.scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=config.paths.scratch) as unpacked:
         files: list[tuple[FileStat, FileSource]] = []
         folders = []
-        for source in config.file_sources_of(stream).values():
-            folder = config.root / source.path
-            folders.append(str(folder))
-            for stat in scan(folder, WantedNames.of(source)):
+        notes: list[str] = []
+        for name, source in config.file_sources_of(stream).items():
+            if is_object_place(source.path):
+                from headrace.cli.trial_objects import first_objects
+
+                folders.append(source.path)
+                found, more = first_objects(name, source, Path(unpacked))
+                if more:
+                    notes.append(
+                        f"{source.path}: its first {len(found)} objects were read, and there are"
+                        " more: first_date and the types may not fit them"
+                    )
+            else:
+                folder = config.root / source.path
+                folders.append(str(folder))
+                found = scan(folder, WantedNames.of(source))
+            for stat in found:
                 files += [(file, source) for file in files_in(stat, source, Path(unpacked))]
+            if source.after_landing != "keep":  # of what was there the spool still has some
+                there = {stat.name for stat, _ in files}
+                files += [
+                    (stat, source)
+                    for _, stat in spooled_files(config.paths, name)
+                    if stat.name not in there
+                ]
         for name, polled in config.settings.sources.items():
             if isinstance(polled, ApiSource) and polled.stream == stream:
                 folders.append(f"what {name} has been polled for")
@@ -106,6 +129,7 @@ def _propose(config: Config, stream: str) -> ContractProposal:
                 " `headrace run` poll the API first",
             )
         proposal = infer_contract(files, stream, scratch=config.paths.scratch)
+        proposal = replace(proposal, notes=(*proposal.notes, *notes))
         return _cover_all_dates(config, proposal, files)
 
 

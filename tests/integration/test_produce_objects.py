@@ -17,6 +17,7 @@ import pytest
 import structlog
 
 from faults.proxy import FaultyProxy
+from headrace.cli.commands.contract import _propose
 from headrace.cli.trial import try_source
 from headrace.config_file import load_config
 from headrace.infra.broker.server import BrokerServer
@@ -193,3 +194,8 @@ async def test_the_page_s_own_config_brings_real_files_of_a_bucket_in(
     assert sum(arrived.values()) == len(events.splitlines())
     assert summary.figures()["received"] == 5
     assert summary.unreadable_records == 0
+    # A contract is proposed from what the bucket has, or from the spool where that was moved.
+    assert "actor" in _propose(config, "events").to_toml()
+    for key in bucket.keys("exports/"):
+        bucket.delete(key)
+    assert "station_id" in _propose(config, "exports").to_toml()
