@@ -56,6 +56,7 @@ def unpack(
     unpacking = _Unpacking(spool, source_name, WantedMembers.of(source), limits, meter)
     try:
         unpacking.unpack(path, name, kind, depth=0)
+        spool.sync_drafts([one.draft for one in unpacking.found if one.draft is not None])
     except LimitPassedError as error:
         unpacking.drop_after(0)
         unpacking.found.append(Unpacked(name, None, str(error)))
@@ -131,7 +132,7 @@ class _Unpacking:
         # What comes out of a decompressor is counted as it does, members with all the rest.
         counted = chunks if kind.compression else self._meter.watch(chunks)
         try:
-            draft = self._spool.draft_chunks(self._source_name, counted)
+            draft = self._spool.draft_chunks(self._source_name, counted, durable=False)
         except DamagedMemberError as error:
             self._reject(name, error)
             return

@@ -20,7 +20,8 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ from headrace.producers.delivery import (
 
 _INTAKE_PREFIX: Final = ".intake-"
 _COPY_CHUNK_BYTES: Final = 4 * 2**20
+_SYNCED_AT_ONCE: Final = 8
 
 
 class FileChangedError(Exception):
@@ -191,8 +193,11 @@ class Spool:
             raise
         return Draft(folder, content_hash, size_bytes)
 
-    def draft_chunks(self, source: str, chunks: Iterable[bytes]) -> Draft:
-        """Bytes from anywhere as a draft; on disk when this returns. Raises what `chunks` does."""
+    def draft_chunks(self, source: str, chunks: Iterable[bytes], *, durable: bool = True) -> Draft:
+        """Bytes from anywhere as a draft. Raises what `chunks` does.
+
+        It is on disk when this returns, or, where it need not be `durable`, after `sync_drafts`.
+        """
         folder = self._begin_draft(source)
         digest = hashlib.sha256()
         size_bytes = 0
@@ -205,11 +210,18 @@ class Spool:
                     size_bytes += len(chunk)
                 with spool_errors(self.root):
                     copy.flush()
-                    os.fsync(copy.fileno())
+                    if durable:
+                        os.fsync(copy.fileno())
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return Draft(folder, digest.hexdigest(), size_bytes)
+
+    def sync_drafts(self, drafts: Sequence[Draft]) -> None:
+        """Make drafts durable: a disk takes many at once in little more time than one."""
+        with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool, spool_errors(self.root):
+            for _ in pool.map(_sync_file, (draft.payload for draft in drafts)):
+                pass
 
     def draft_bytes(self, source: str, data: bytes) -> Draft:
         """The same of bytes that are at hand."""
@@ -474,6 +486,11 @@ def _load(path: Path, kind: type[_StoredT]) -> _StoredT | None:
             f"the spool's {path} is damaged or was written by another version of headrace",
             remedy="use the version that wrote it, or move its folder out of the spool",
         ) from error
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(path: Path) -> None:
