@@ -199,8 +199,8 @@ def test_what_a_zip_says_it_becomes_is_not_written_first(project: IntakeProject)
     written = []
     write = Spool.draft_chunks
 
-    def watched(spool: Spool, source: str, chunks: Any) -> Draft:
-        draft = write(spool, source, chunks)
+    def watched(spool: Spool, source: str, chunks: Any, *, durable: bool = True) -> Draft:
+        draft = write(spool, source, chunks, durable=durable)
         written.append(draft.size_bytes)
         return draft
 
@@ -321,6 +321,7 @@ KILLS: dict[str, Callable[[], Any]] = {
     for owner, name, times in (
         (Spool, "draft", (1,)),
         (Spool, "draft_chunks", (1, 3)),
+        (Spool, "sync_drafts", (1,)),
         (Spool, "place", (1, 2, 3)),
         (Spool, "sync_source", (1,)),
         (Ledger, "record", (1,)),
