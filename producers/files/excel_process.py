@@ -16,7 +16,14 @@ from datetime import timedelta
 from typing import Any, BinaryIO, Final
 
 import orjson
-from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, PasswordError
+from python_calamine import (
+    CalamineError,
+    CalamineSheet,
+    CalamineWorkbook,
+    PasswordError,
+    SheetTypeEnum,
+    SheetVisibleEnum,
+)
 
 from headrace.producers.files.csv_grammar import unique_names
 from headrace.producers.files.json_form import plain_text, record_json
@@ -87,7 +94,18 @@ def _sheet(workbook: CalamineWorkbook, name: str | None) -> CalamineSheet:
             f"it has no sheet {name!r}; its sheets: {', '.join(names[:20])}",
             (f"did you mean {near[0]!r}? " if near else "") + "correct excel.sheet of the source",
         )
-    return workbook.get_sheet_by_name(names[0] if name is None else name)
+    return workbook.get_sheet_by_name(name if name is not None else _first_sheet(workbook))
+
+
+def _first_sheet(workbook: CalamineWorkbook) -> str:
+    """The first that holds cells (not a chart) and is shown; else the first."""
+    sheets = workbook.sheets_metadata
+    shown = [
+        sheet.name
+        for sheet in sheets
+        if sheet.typ == SheetTypeEnum.WorkSheet and sheet.visible == SheetVisibleEnum.Visible
+    ]
+    return [*shown, *(sheet.name for sheet in sheets)][0]
 
 
 def _chain(first: Sequence[_Row], rest: Iterator[_Row]) -> Iterator[_Row]:

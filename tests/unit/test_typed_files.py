@@ -190,6 +190,8 @@ def test_cells_of_a_workbook(tmp_path: Path) -> None:
     ):
         sheet.append(row)
     book.create_sheet("second")["B2"] = "only"
+    book.create_sheet("hidden", 0).sheet_state = "hidden"
+    book.create_chartsheet("chart", 0)
     book.save(tmp_path / "a.xlsx")
     assert records(tmp_path / "a.xlsx", tmp_path, event_time="at") == [
         {"id": 1, "at": "2024-01-02T03:04:05", "day": "2024-01-02", "ok": True}
@@ -200,7 +202,10 @@ def test_cells_of_a_workbook(tmp_path: Path) -> None:
     first = records(tmp_path / "a.xlsx", tmp_path, excel={"header_row": 4})[0]
     assert list(first)[:2] == ["1", "2024-01-02T03:04:05"]
     assert records(tmp_path / "a.xlsx", tmp_path, excel={"sheet": "second"}) == []
-    for wrong, said in (({"sheet": "seconds"}, "did you mean 'second'?"), ({"header_row": 9}, "set")):
+    for wrong, said in (
+        ({"sheet": "seconds"}, "did you mean 'second'?"),
+        ({"header_row": 9}, "set"),
+    ):
         with pytest.raises(DeliveryRejectedError) as refusal:
             batches(tmp_path / "a.xlsx", tmp_path, excel=wrong)
         assert refusal.value.remedy is not None
