@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -17,7 +18,7 @@ from headrace.config_api import ApiSource
 from headrace.errors import ApiContentError, ApiError, ApiLaterError, ApiRefusedError, ConfigError
 from headrace.producers.api.incremental import CursorValueError
 from headrace.producers.api.json_search import SearchError
-from headrace.producers.api.page import Page, PageRequest
+from headrace.producers.api.page import Page, PageRequest, Pairs
 from headrace.producers.api.page_inbox import PageInbox
 from headrace.producers.api.page_reading import content_type
 from headrace.producers.api.page_records import PageUnreadableError, page_records
@@ -57,6 +58,15 @@ class Client(Protocol):
 
     def shown(self, text: str) -> str:
         """A text without secrets: an address, a name, a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What a page says: how many records it has, where to go on, the cursor's highest value."""
+
+    records: int
+    following: Unfinished | None
+    highest: str | None
 
 
 class Poller:
@@ -190,27 +200,33 @@ class Poller:
                 f"{name}: answered 304, not modified, but what was sent before is not here",
                 remedy="set `conditional = false` for the source",
             )
-        try:
-            found = page_records(
-                body, self._source.records, self._source.parallel, content_type(headers)
-            )
+        try:  # in a thread, as a page may be large
+            looked = await asyncio.to_thread(self._look, walk, state, page, headers, body)
         except (PageUnreadableError, SearchError):
             self._received(await self._inbox.receive_unreadable(name, page), report)
             raise
-        got = Got(page.url, headers, body, found, page.received_at)
-        following = self._plan.following(walk, state, got)
-        if following is None:
-            cursors = await self._at_end(walk, window, self._plan.highest(state, got))
+        if looked.following is None:
+            cursors = await self._at_end(walk, window, looked.highest)
         else:
-            cursors = [Cursor(walk.key, self._plan.kept_text(following))]
-        if found.count == 0:
+            cursors = [Cursor(walk.key, self._plan.kept_text(looked.following))]
+        if looked.records == 0:
             await self._inbox.keep(cursors)
             report.empty += 1
         elif before is not None:
             self._received(await self._inbox.confirm(before, cursors), report)
         else:
             self._received(await self._inbox.receive(name, page, cursors), report)
-        return following
+        return looked.following
+
+    def _look(
+        self, walk: Walk, state: Unfinished, page: Page, headers: Pairs, body: bytes
+    ) -> _Looked:
+        source = self._source
+        found = page_records(body, source.records, source.parallel, content_type(headers))
+        got = Got(page.url, headers, body, found, page.received_at)
+        following = self._plan.following(walk, state, got)
+        value = self._plan.highest(state, got) if following is None else following.highest
+        return _Looked(found.count, following, value)
 
     async def _at_end(self, walk: Walk, window: Span | None, value: str | None) -> list[Cursor]:
         kept = await self._inbox.kept(walk.series.windows_key)
