@@ -77,7 +77,7 @@ def match_logs(
         else:
             claimed.add(position.key)
             matched.going_on[position.key] = (file, position)
-    rest = [other for other in others if known.may_be_of_interest(other, claimed)]
+    rest = known.of_interest(others, claimed)
     for other in rest:
         position = known.by_inode(other, claimed)
         if position is not None:
@@ -183,15 +183,12 @@ class _Known:
             if position.goes_on_in(file.size, file.read):
                 yield position
 
-    def may_be_of_interest(self, file: LogFile, claimed: set[str]) -> bool:
-        """Whether a file that no pattern wants may hold the rest of a log that is not found."""
-        if any(one.key not in claimed for one in self._by_inode.get(file.inode, ())):
-            return True
-        return any(
-            file.name.startswith(_stem(position.place))
-            for position in self._all
-            if position.key not in claimed
-        )
+    def of_interest(self, others: Iterable[LogT], claimed: set[str]) -> list[LogT]:
+        """The files that by inode or name may hold the rest of a log that is not found."""
+        missing = [position for position in self._all if position.key not in claimed]
+        inodes = {inode for position in missing for inode in position.inodes}
+        stems = tuple({_stem(position.place) for position in missing})
+        return [one for one in others if one.inode in inodes or one.name.startswith(stems)]
 
 
 def _stem(place: str) -> str:
