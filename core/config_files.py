@@ -58,7 +58,9 @@ class JsonOptions(Section):
 class ExcelOptions(Section):
     """Which cells of a workbook are records."""
 
-    sheet: Annotated[str | None, Field(description="its name; left out, the first that is shown")] = None
+    sheet: Annotated[
+        str | None, Field(description="its name; left out, the first that is shown")
+    ] = None
     header_row: Annotated[
         int | None, Field(ge=1, description="the row that names columns; left out, it is found")
     ] = None
