@@ -116,7 +116,7 @@ def test_an_object_that_was_replaced_is_not_taken_for_the_listed_one(
 
 
 def test_a_download_that_is_cut_goes_on_where_it_stood(bucket: Bucket, proxy: FaultyProxy) -> None:
-    body = b"".join(hashlib.sha256(b"%d" % n).digest() for n in range(300_000))
+    body = b"".join(hashlib.sha256(b"%d" % n).digest() for n in range(150_000))
     bucket.put("in/large", body)
     store = bucket.store(port=proxy.port)
     ((stored,),) = store.pages()
@@ -133,7 +133,7 @@ def test_a_download_that_is_cut_goes_on_where_it_stood(bucket: Bucket, proxy: Fa
 def test_an_object_replaced_in_the_middle_of_a_cut_download_is_noticed(
     bucket: Bucket, proxy: FaultyProxy
 ) -> None:
-    bucket.put("in/large", b"a" * 9_000_000)
+    bucket.put("in/large", b"a" * 5_000_000)
     store = bucket.store(port=proxy.port)
     ((stored,),) = store.pages()
 
@@ -142,7 +142,7 @@ def test_an_object_replaced_in_the_middle_of_a_cut_download_is_noticed(
     def read() -> None:
         for number, _ in enumerate(store.chunks(stored)):
             if number == 1:
-                bucket.put("in/large", b"b" * 9_000_000)
+                bucket.put("in/large", b"b" * 5_000_000)
                 proxy.cut()
 
     with pytest.raises(ObjectChangedError):
