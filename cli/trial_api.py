@@ -24,7 +24,7 @@ from headrace.producers.api.page_reading import as_files, content_type, page_rea
 from headrace.producers.api.page_records import page_records
 from headrace.producers.api.plan import Got, Plan
 from headrace.producers.api.request import address
-from headrace.producers.api.unfinished import Unfinished
+from headrace.producers.api.unfinished import Unfinished, unfinished_from
 from headrace.producers.api.walk import Walk
 from headrace.producers.delivery import Cursor
 from headrace.producers.files.preview import preview
@@ -95,6 +95,10 @@ async def _ask(
             return None
     walk = plan.walk(series[0], windows[0] if windows else None, now)
     state = plan.begin(walk, kept.get(series[0].cursor_key))
+    unfinished = unfinished_from(kept.get(walk.key), state.rules)
+    if unfinished is not None:
+        said.append(Said(f"the poll before ended ahead of page {unfinished.at.number}:"))
+        state = unfinished
     request = plan.request(walk, state)
     said.append(Said(client.shown(f"{request.method} {address(request)}")))
     return _Asked(plan, walk, state, await client.fetch(request))

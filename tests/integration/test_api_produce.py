@@ -195,6 +195,23 @@ async def test_a_producer_that_stays_polls_when_it_is_asked_and_says_what_failed
         assert API_POLL_FAILURES.labels("items", "unavailable")._value.get() == failures + 1
 
 
+async def test_a_source_is_tried_where_its_next_poll_goes_on(
+    server: ReplayServer, tmp_path: Path, embedded_broker: BrokerServer
+) -> None:
+    config = project(tmp_path / "shop", server, ITEMS)
+    server.handlers["/items"] = lambda seen: (
+        items(seen) if seen.argument("page") != "3" else status(500)(seen, items(seen))
+    )
+    servers = embedded_broker.bootstrap_servers
+    assert len((await produce_once(config, bootstrap_servers=servers)).unreachable) == 1
+    server.handlers["/items"] = items
+    said = await asyncio.to_thread(lambda: list(try_source(config, "items", most_files=1)))
+    text = "\n".join(one.text for one in said)
+    assert "the poll before ended ahead of page 3" in text
+    assert "page=3" in text
+    assert "cursor: id is 30 at its highest" in text
+
+
 async def test_a_source_that_fails_holds_up_no_other_and_a_changed_path_mends_it(
     server: ReplayServer, tmp_path: Path, embedded_broker: BrokerServer
 ) -> None:
