@@ -201,6 +201,9 @@ def test_a_store_that_hangs_or_fails_is_given_up_in_time(
     proxy.fail_requests(1, status=403)
     with pytest.raises(ObjectUnreadableError, match="access denied: s3:GetObject on in/a"):
         list(store.chunks(stored))
+    proxy.fail_requests(1, status=403)
+    with pytest.raises(ObjectStoreError, match=f"denied: s3:ListBucket on {bucket.name} is not"):
+        list(store.pages())
     assert b"".join(store.chunks(stored)) == b"x" * 3_000_000
 
 
