@@ -55,7 +55,7 @@ def _members(rng: random.Random, depth: int) -> dict[str, bytes]:
 
 
 def _zip(rng: random.Random, depth: int) -> bytes:
-    methods = ZIP_METHODS[:2] if rng.random() < 0.8 else ZIP_METHODS
+    methods = ZIP_METHODS[:2] if rng.random() < 0.9 else ZIP_METHODS
     members, method = _members(rng, depth), rng.choice(methods)
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # of equal names
         return zip_of(members, method, one_way=rng.random() < 0.3)

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import lz4.frame
@@ -25,7 +26,7 @@ COMPRESS: Final[dict[str, Callable[[bytes], bytes]]] = {
     ".gz": gzip.compress,
     ".zst": zstd.compress,
     ".bz2": bz2.compress,
-    ".xz": lzma.compress,
+    ".xz": partial(lzma.compress, preset=0),  # preset 6 takes 100 MB
     ".lz4": lz4.frame.compress,
 }
 ZIP_METHODS: Final = (
