@@ -121,7 +121,10 @@ def _place(file: LogT, known: _Known, matched: Matched[LogT]) -> None:
         # Under the name of a log, or in a file of its own, stands what came after it.
         if file.name == position.name or file.inode in position.inodes:
             continue
-        if position.began_as(file.size, file.read):
+        known_in = matched.going_on.get(position.key)
+        if position.began_as(file.size, file.read) and (
+            known_in is None or _is_beginning_of(file, known_in[0])
+        ):
             matched.copies.append(file)
             return
     matched.fresh.append(file)

@@ -365,7 +365,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(STEPS, st.sampled_from(["*.log", "*"]), st.sampled_from([60, 10_000]))
 @example([(APPEND, 9), (LOOK, 0), (COPY, 0), (APPEND, 3), (LOOK, 0), (COPY_AND_EMPTY, 0)], "*", 60)
 @example([(APPEND, 1), (COPY_AND_EMPTY, 0), (LOOK, 0), (APPEND, 1), (ROTATE, 0)], "*.log", 60)
