@@ -288,7 +288,7 @@ class Receiving:
     def _grew_from(self, one: Arrived, draft: Draft, accepted: Sequence[Accepted]) -> str | None:
         """The latest delivery of this name, where the content is that one's with more behind it."""
         here = [a for a in accepted if a.name == one.name]
-        if not here or not one.origin.path or one.member:
+        if not here or not one.origin.path:
             return None
         row = self._ledger.delivery(max(here, key=attrgetter("arrival")).delivery_id)
         if not 0 < row.size_bytes < draft.size_bytes:

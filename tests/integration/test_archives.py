@@ -9,7 +9,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from click.testing import CliRunner
 
+from headrace.cli.commands import contract
 from headrace.cli.trial import try_source
 from headrace.config_file import load_config
 from headrace.config_files import FileSource
@@ -64,6 +66,21 @@ def test_the_flights_of_a_year_in_a_zip(shared_data: Path, tmp_path: Path) -> No
     ]
     sums = "sum(distance::INTEGER), sum(TRY_CAST(arr_delay AS INTEGER))"
     assert figures(project, sums) == (336_776, 350_217_607, 2_257_174)
+
+
+def test_a_contract_is_proposed_from_what_is_in_archives(
+    shared_data: Path, project: ProduceProject
+) -> None:
+    day = shared_data / "retail" / "by-day" / "2010-12-05.csv"
+    packed = zip_of({"shop/2010-12-05.csv": day.read_bytes(), "notes.txt": b"not asked for"})
+    (project.inbox / "sales" / "week.zip").write_bytes(packed)
+    (project.root / "streams" / "sales.toml").unlink()
+    arguments = ["infer", "sales", "--print", "--project", str(project.root)]
+    found = CliRunner().invoke(contract.command, arguments)
+    assert found.exit_code == 0, found.output
+    rows = day.read_bytes().count(b"\n") - 1
+    assert f"from {rows:,} records of 1 file" in found.stdout
+    assert 'event_time = "InvoiceDate"' in found.stdout
 
 
 @pytest.fixture

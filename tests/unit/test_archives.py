@@ -118,6 +118,15 @@ def test_of_an_archive_with_more_in_it_only_that_is_new(project: IntakeProject) 
     assert project.states()[3:] == [("a.zip/2.csv", "received"), ("a.zip/4.csv", "received")]
 
 
+def test_a_member_that_grew_takes_the_place_of_its_first_half(project: IntakeProject) -> None:
+    project.drop("a.zip", zip_of(DAYS))
+    project.take(SOURCE)
+    project.drop("a.zip", zip_of({**DAYS, "2.csv": DAYS["2.csv"] + b"B2\n"}))
+    project.take(SOURCE)
+    grown = project.rows()[-1]
+    assert (grown.name, grown.replaces) == ("a.zip/2.csv", project.rows()[1].delivery_id)
+
+
 BAD = {"bad.csv": b"x" * 50, **DAYS}
 
 
