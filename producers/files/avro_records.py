@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,20 +11,21 @@ import fastavro
 from fastavro.schema import SchemaParseException
 
 from headrace.errors import DeliveryRejectedError
+from headrace.producers.files.avro_blocks import BLOCK_FAULTS, check_blocks
 from headrace.producers.files.json_form import record_json
 
 # What fastavro meets in bytes that are no Avro: it does not look before it leaps.
 _DAMAGE: Final = (
     *(ValueError, TypeError, LookupError, ArithmeticError, EOFError, AttributeError),
     *(MemoryError, RecursionError, StopIteration, AssertionError, ImportError),
-    *(zlib.error, SchemaParseException),
+    *(*BLOCK_FAULTS, SchemaParseException),
 )
 _DEEPEST: Final = 100
 
 
 def avro_columns(path: Path, name: str) -> tuple[str, ...]:
     """The names of a record's fields. Raises `DeliveryRejectedError` where the header is broken."""
-    with _open(path, name) as reader:
+    with _open(path, name) as (reader, _):
         return tuple(field["name"] for field in reader.writer_schema["fields"])
 
 
@@ -37,6 +37,8 @@ def check_avro(path: Path, name: str) -> None:
     (One cut exactly between two blocks cannot be told from a whole one: Avro has no end mark.)
     Raises `DeliveryRejectedError`.
     """
+    with _open(path, name) as (reader, file):
+        check_blocks(file, reader.codec)
     for record in read_avro(path, name):
         try:
             record_json(record)
@@ -49,7 +51,7 @@ def read_avro(path: Path, name: str, first_number: int = 0) -> Iterator[Mapping[
 
     Raises `DeliveryRejectedError` where the file is damaged.
     """
-    with _open(path, name) as reader:
+    with _open(path, name) as (reader, _):
         for number, record in enumerate(reader):
             if number >= first_number:
                 yield record
@@ -72,13 +74,17 @@ class _Bounded:
 
 
 @contextmanager
-def _open(path: Path, name: str) -> Iterator[Any]:
+def _open(path: Path, name: str) -> Iterator[tuple[Any, _Bounded]]:
+    """A file's reader, and the file behind its header."""
     try:
         with path.open("rb") as file:
-            reader = fastavro.reader(cast("BinaryIO", _Bounded(file, path.stat().st_size)))
+            bounded = _Bounded(file, path.stat().st_size)
+            reader = fastavro.reader(cast("BinaryIO", bounded))
             _check_schema(reader.writer_schema)
-            yield reader
+            yield reader, bounded
     except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk, not the file
+            raise
         raise _refused(name, error) from error
 
 

@@ -103,8 +103,8 @@ def written(form: str) -> bytes:
         path = Path(folder) / "a"
         if form == "avro":
             write_avro(path, rows())
-        elif form == "avro-packed":
-            write_avro(path, rows(), "deflate")
+        elif form.startswith("avro-"):
+            write_avro(path, rows(), form.removeprefix("avro-"))
         elif form == "excel":
             write_workbook(path.with_suffix(".xlsx"), rows())
             path = path.with_suffix(".xlsx")
@@ -206,7 +206,8 @@ def fuzz_parquet(dice: random.Random) -> None:
 
 def fuzz_avro(dice: random.Random) -> None:
     """Blocks, and the schema in front of them."""
-    data = written(dice.choice(("avro", "avro", "avro-packed")))
+    codec = dice.choice(("deflate", "snappy", "bzip2", "xz", "zstandard", "lz4"))
+    data = written(dice.choice(("avro", "avro", f"avro-{codec}")))
     read_somehow("a.avro", mutated(data, BINARY_PIECES, dice), {"format": "avro"}, whole=True)
 
 

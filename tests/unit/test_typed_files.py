@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import DeliveryRejectedError
+from headrace.producers.files import avro_blocks
 from headrace.producers.files.excel_process import UnfitError, find_header, sheet_records
 from headrace.producers.files.json_form import plain_text, record_json
 from support.file_forms import (
@@ -174,6 +175,19 @@ def test_arrays_of_nothing_are_refused(tmp_path: Path) -> None:
             fastavro.writer(file, schema, [{"a": None if kind == "null" else []}])
         with pytest.raises(DeliveryRejectedError, match=r"take no byte|takes a byte"):
             batches(tmp_path / "a.avro", tmp_path)
+
+
+@pytest.mark.parametrize("codec", ["deflate", "bzip2", "xz", "zstandard", "snappy", "lz4", "null"])
+def test_a_block_that_bursts_is_refused_before_it_is_unpacked(
+    codec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.avro"
+    write_avro(path, [{"id": 1, "name": "x" * 3_000_000}], codec)
+    monkeypatch.setattr(avro_blocks, "MAX_BLOCK_BYTES", 2_000_000)
+    with pytest.raises(DeliveryRejectedError, match=r"a block of at least [23],\d+,\d+ bytes"):
+        batches(path, tmp_path)
+    monkeypatch.setattr(avro_blocks, "MAX_BLOCK_BYTES", 4_000_000)
+    assert len(values(batches(path, tmp_path))) == 1
 
 
 def test_cells_of_a_workbook(tmp_path: Path) -> None:
