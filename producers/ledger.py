@@ -143,7 +143,10 @@ class Ledger(RevokedDeliveries, LandedFiles):
         return [(row[0], row[1], row[2], row[3]) for row in rows]
 
     def accepted_like(self, source: str, name: str, content_hash: str) -> list[Accepted]:
-        """The accepted deliveries that decide whether this name and content is new."""
+        """The accepted deliveries that decide whether this name and content is new.
+
+        Of its name the latest: a poll has the same one for years, so no row but that is read.
+        """
         accepted = (
             f"(state IN {in_states(ACCEPTED_STATES)}"
             f" OR state = 'rejected' AND config_fingerprint = '{NEVER_RETRIED}')"
@@ -152,9 +155,13 @@ class Ledger(RevokedDeliveries, LandedFiles):
             "SELECT delivery_id, name, content_hash, again_of FROM deliveries"  # noqa: S608
             f" WHERE source = ? AND content_hash = ? AND {accepted}"
             " UNION SELECT * FROM (SELECT delivery_id, name, content_hash, again_of"
-            f" FROM deliveries WHERE source = ? AND name = ? AND {accepted}"
-            " ORDER BY coalesce(again_of, delivery_id) DESC LIMIT 1)",
-            (source, content_hash, source, name),
+            f" FROM deliveries WHERE source = ? AND name = ? AND again_of IS NULL AND {accepted}"
+            " ORDER BY delivery_id DESC LIMIT 1)"
+            " UNION SELECT * FROM (SELECT delivery_id, name, content_hash, again_of"
+            " FROM deliveries WHERE source = ? AND name = ? AND again_of IS NOT NULL"
+            f" AND {accepted}"
+            " ORDER BY again_of DESC LIMIT 1)",
+            (source, content_hash, source, name, source, name),
         )
         return [Accepted(*row) for row in rows]
 

@@ -101,6 +101,12 @@ _MEMBERS_INDEX: Final = (
     " ON deliveries (source, path, delivery_id) WHERE member"
 )
 
+# Those taken again are few, and among many of one name they are not to be searched for.
+_AGAIN_INDEX: Final = (
+    "CREATE INDEX IF NOT EXISTS deliveries_again ON deliveries (source, name, again_of)"
+    " WHERE again_of IS NOT NULL"
+)
+
 
 @contextmanager
 def ledger_errors(path: Path) -> Iterator[None]:
@@ -131,6 +137,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             _ensure_schema(connection)
             check_version(connection, path)
             connection.execute(_STANDING_INDEX)
+            connection.execute(_AGAIN_INDEX)
             connection.execute(_MEMBERS_INDEX)
         except BaseException:
             connection.close()

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
+from operator import attrgetter
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -106,7 +107,9 @@ class PageInbox:
     def _latest(self, name: str) -> DeliveryRow | None:
         known = self._ledger.accepted_like(self._source, name, "")
         here = [one for one in known if one.name == name]
-        return self._ledger.delivery(max(here).delivery_id) if here else None
+        if not here:
+            return None
+        return self._ledger.delivery(max(here, key=attrgetter("arrival")).delivery_id)
 
     def _conditional(
         self, name: str, request: PageRequest, shown: Callable[[str], str]
