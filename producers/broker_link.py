@@ -10,6 +10,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
+    ConsumerStoppedError,
     KafkaError,
     NoError,
     OffsetOutOfRangeError,
@@ -140,7 +141,8 @@ class BrokerLink:
                     return await self._look(TopicPartition(topic, partition), offset)
             except (OffsetOutOfRangeError, UnicodeDecodeError):
                 return None  # a header name that is not UTF-8 is none of ours
-            except (KafkaError, TimeoutError) as error:
+            # The last one, which is no KafkaError: somebody has closed the link meanwhile.
+            except (KafkaError, TimeoutError, ConsumerStoppedError) as error:
                 reader, self._reader = self._reader, None
                 if reader is not None:
                     await _apart(reader.stop())

@@ -4,8 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 
 from headrace.config import BrokerSection
+from headrace.infra.broker.server import BrokerServer
 from headrace.producers.broker_link import BrokerLink, LinkLostError
 
 
@@ -31,3 +33,24 @@ async def test_no_batch_is_begun_on_a_closed_link() -> None:
     await link.close()
     with pytest.raises(LinkLostError, match="closed"):
         link.new_batch()
+
+
+async def test_a_link_that_is_closed_amid_a_look_at_a_record_is_lost(
+    embedded_broker: BrokerServer,
+) -> None:
+    link = BrokerLink(embedded_broker.bootstrap_servers, BrokerSection())
+    await link.connect(["shop.sales"], 30)
+    batch = link.new_batch()
+    batch.append(timestamp=0, key=None, value=b"{}", headers=[("ce_id", b"7")])
+    await (await link.send(batch, "shop.sales", 0))
+    assert await link.event_id_at("shop.sales", 0, 0) == "7"
+    # Where `close` finds it in `getone`, once the offsets have been asked for.
+    asked, getone = link._reader, link._reader.getone
+
+    async def closed_meanwhile(place: TopicPartition) -> Any:
+        await link.close()
+        return await getone(place)
+
+    asked.getone = closed_meanwhile
+    with pytest.raises(LinkLostError, match="Stopped"):
+        await link.event_id_at("shop.sales", 0, 0)
