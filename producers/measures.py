@@ -9,9 +9,11 @@ from typing import Final
 
 from headrace.config import Config
 from headrace.config_api import ApiSource
+from headrace.config_webhook import WebhookSource
 from headrace.errors import LedgerError
 from headrace.metrics import (
     ARRIVAL_TO_BRONZE_SECONDS,
+    CALLS,
     DELIVERIES,
     DELIVERIES_RECEIVED,
     DELIVERIES_REPUBLISHED,
@@ -21,6 +23,7 @@ from headrace.metrics import (
     SCAN_SECONDS,
     SPOOL_BYTES,
     UNREADABLE_RECORDS,
+    WAITING_CALL_BYTES,
     WAITING_FILES,
 )
 from headrace.producers.api.poll_measures import show_zeros_of_polls
@@ -115,5 +118,8 @@ def show_zeros(config: Config) -> None:
             WAITING_FILES,
         ):
             metric.labels(source)
+        if isinstance(config.settings.sources[source], WebhookSource):
+            CALLS.labels(source, "accepted")
+            WAITING_CALL_BYTES.labels(source)
     for stream in config.stream_names:
         ARRIVAL_TO_BRONZE_SECONDS.labels(stream)

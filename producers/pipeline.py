@@ -78,6 +78,11 @@ class Pipeline:
         """How many deliveries are not wholly on the topic yet."""
         return len(self._unpublished)
 
+    @property
+    def on_their_way(self) -> int:
+        """How many are not known to be in bronze yet, those among them."""
+        return len(self._unpublished) + len(self.landing.waiting)
+
     def received(self, receipts: Sequence[Receipt]) -> None:
         """Publish what has just been taken in; duplicates are only told of."""
         for receipt in receipts:

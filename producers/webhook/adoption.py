@@ -7,7 +7,7 @@ deliveries down: a crash between two steps neither loses a call nor takes it in 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -34,9 +34,10 @@ CURSOR_KEY: Final = "journal"
 _CALLS_AT_ONCE: Final = 256
 _BYTES_AT_ONCE: Final = 16_000_000
 _COPIES_AT_ONCE: Final = 8
-# So many deliveries on their way to the topic are enough: the rest waits in its journal, where it
-# costs less, and where it is bounded.
+# So many deliveries on their way to the topic, or to bronze, are enough: the rest waits in its
+# journal, where it costs no memory, and is bounded.
 _MOST_UNPUBLISHED: Final = 2_000
+_MOST_ON_THEIR_WAY: Final = 50_000
 
 
 def webhooks(config: Config) -> dict[str, WebhookSource]:
@@ -91,6 +92,10 @@ class Adoption(Follower):
         """There is room for more."""
         self._fewer.set()
 
+    def landed(self, rows: Sequence[DeliveryRow]) -> None:  # noqa: ARG002
+        """The same."""
+        self._fewer.set()
+
     def set_aside(self, row: DeliveryRow) -> None:  # noqa: ARG002
         """The same."""
         self._fewer.set()
@@ -112,6 +117,7 @@ class Adoption(Follower):
         with journal.heard(tell):
             while True:
                 came.clear()
+                await self._until(lambda: self._pipeline.on_their_way <= _MOST_ON_THEIR_WAY)
                 if not await self._adopt_some(source):
                     await came.wait()
 
@@ -125,9 +131,7 @@ class Adoption(Follower):
 
     async def _adopt_some(self, source: str) -> bool:
         """Whether there was something."""
-        while self._pipeline.unpublished > _MOST_UNPUBLISHED:
-            self._fewer.clear()
-            await self._fewer.wait()
+        await self._until(lambda: self._pipeline.unpublished <= _MOST_UNPUBLISHED)
         async with self._locks[source]:
             journal = self._journals[source]
             taking = asyncio.ensure_future(asyncio.to_thread(self._take, source, journal))
@@ -142,6 +146,11 @@ class Adoption(Follower):
                 return False
             self._pipeline.received(receipts)
             return True
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self._fewer.clear()
+            await self._fewer.wait()
 
     # --- in a thread
 

@@ -42,6 +42,7 @@ log = structlog.get_logger("produce")
 _ROOM_BYTES: Final = 64_000_000
 # A body over this is checked in a thread: others must not wait for its hash.
 _LONG_BODY_BYTES: Final = 1_000_000
+_TELL_SECONDS: Final = 1.0
 _FULL_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -54,6 +55,7 @@ class Door:
         self._sources = sources
         self._now = now
         self._journals: Mapping[str, Journal] = {}
+        self._told: dict[tuple[str, str], tuple[float, int]] = {}
         longest = max((source.max_body for source in sources.values()), default=0)
         self._room = Room(max(_ROOM_BYTES, 2 * longest))
 
@@ -82,11 +84,23 @@ class Door:
             delivery = await self._take(name, source, request)
         except CallRefusedError as refusal:
             CALLS.labels(name, refusal.outcome).inc()
-            log.info("call_refused", source=name, status=refusal.status, reason=refusal.text)
+            self._tell_refused(name, refusal)
             return refusal.response()
         CALLS.labels(name, "accepted").inc()
         CALL_SECONDS.labels(name).observe(time.perf_counter() - began)
         return JSONResponse({"delivery": delivery}, status_code=202)
+
+    def _tell_refused(self, name: str, refusal: CallRefusedError) -> None:
+        """Log it, but not each where somebody makes thousands."""
+        now = time.monotonic()
+        key = (name, refusal.outcome)
+        told_at, untold = self._told.get(key, (-_TELL_SECONDS, 0))
+        if now < told_at + _TELL_SECONDS:
+            self._told[key] = (told_at, untold + 1)
+            return
+        self._told[key] = (now, 0)
+        more = {"others_since_the_last_told": untold} if untold else {}
+        log.warning("call_refused", source=name, status=refusal.status, reason=refusal.why, **more)
 
     async def _take(self, name: str, source: WebhookSource, request: Request) -> str:
         headers = Headers(
@@ -101,21 +115,22 @@ class Door:
         with self._room.held() as held:
             body = await read_body(request.stream(), held, source.max_body)
             if len(body) > _LONG_BODY_BYTES:
-                call = await asyncio.to_thread(self._let_in, name, source, request, headers, body)
+                call = await asyncio.to_thread(self._let_in, source, request, headers, body)
             else:
-                call = self._let_in(name, source, request, headers, body)
-            await _keep(name, journal, call)
+                call = self._let_in(source, request, headers, body)
+            await _keep(journal, call)
         return call.name
 
     def _let_in(
-        self, name: str, source: WebhookSource, request: Request, headers: Headers, body: bytes
+        self, source: WebhookSource, request: Request, headers: Headers, body: bytes
     ) -> Call:
         """The call, if who makes it may and it is what it says. Raises `CallRefusedError`."""
         now = self._now()
         flaw = flaw_in(source.signature, headers, body, now)
         if flaw is not None:
-            log.warning("call_not_signed", source=name, reason=flaw.value)
-            raise CallRefusedError(401, "unsigned", "the signature is not right", whole=True)
+            raise CallRefusedError(
+                401, "unsigned", "the signature is not right", why=flaw.value, whole=True
+            )
         try:
             mode = mode_of(headers)
             event = None if mode is None else name_of(mode, headers, body)
@@ -149,7 +164,7 @@ def _refuse_by_headers(source: WebhookSource, headers: Headers) -> None:
         raise too_large(source.max_body)
 
 
-async def _keep(name: str, journal: Journal, call: Call) -> None:
+async def _keep(journal: Journal, call: Call) -> None:
     try:
         await journal.append(call.to_bytes())
     except JournalClosedError as error:
@@ -157,12 +172,12 @@ async def _keep(name: str, journal: Journal, call: Call) -> None:
             503, "closed", "starting or stopping", retry_after_seconds=1, whole=True
         ) from error
     except OSError as error:
-        log.warning("call_not_kept", source=name, reason=error.strerror or str(error))
         full = error.errno in _FULL_ERRORS
         raise CallRefusedError(
             503,
             "unwritable",
             "no space to keep it" if full else "it could not be kept",
+            why=error.strerror or str(error),
             retry_after_seconds=30 if full else 5,
             whole=True,
         ) from error

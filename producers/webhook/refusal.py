@@ -31,7 +31,7 @@ _LINGER_BYTES: Final = 8_000_000
 class CallRefusedError(Exception):
     """A call is answered so, and nothing of it is kept.
 
-    `text` is short and says nothing that a stranger should not know.
+    `text` is short and says nothing that a stranger should not know; `why` is for our own log.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class CallRefusedError(Exception):
         outcome: Outcome,
         text: str,
         *,
+        why: str | None = None,
         retry_after_seconds: int | None = None,
         whole: bool = False,
     ) -> None:
@@ -47,6 +48,7 @@ class CallRefusedError(Exception):
         self.status = status
         self.outcome = outcome
         self.text = text
+        self.why = why or text
         self._retry_after_seconds = retry_after_seconds
         self._whole = whole
 

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from headrace.config_webhook import WebhookSource
 from headrace.producers.delivery import IdentityBy
@@ -298,6 +299,16 @@ def test_an_id_that_could_not_stand_in_a_line_is_known_by_its_hash(
     assert call.name.startswith("sha256:")
     assert len(call.name) == 71
     assert call.identity_by is IdentityBy.NAME
+
+
+def test_the_log_says_why_but_not_for_each_of_thousands(tmp_path: Path) -> None:
+    with capture_logs() as lines, opened(tmp_path, hooks=webhook("github")) as door:
+        for _ in range(20):
+            assert door.post(X_Hub_Signature_256="sha256=" + "0" * 64).status_code == 401
+    told = [line for line in lines if line["event"] == "call_refused"]
+    assert told[0]["reason"] == "wrong"
+    assert len(told) < 20
+    assert sum(line.get("others_since_the_last_told", 0) for line in told) < 20
 
 
 def test_calls_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
