@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
+import cramjam
 import fastavro
 from fastavro.schema import SchemaParseException
 
@@ -17,8 +18,8 @@ from headrace.producers.files.json_form import record_json
 # What fastavro meets in bytes that are no Avro: it does not look before it leaps.
 _DAMAGE: Final = (
     *(ValueError, TypeError, LookupError, ArithmeticError, EOFError, AttributeError),
-    *(MemoryError, RecursionError, StopIteration, AssertionError, ImportError),
-    *(*BLOCK_FAULTS, SchemaParseException),
+    *(MemoryError, RuntimeError, StopIteration, AssertionError, ImportError),
+    *(*BLOCK_FAULTS, SchemaParseException, cramjam.DecompressionError),
 )
 _DEEPEST: Final = 100
 
