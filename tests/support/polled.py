@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from headrace.config import Config
 from headrace.config_api import ApiSource
-from headrace.config_file import load_config
 from headrace.paths import ProjectPaths
 from headrace.producers.api.http_client import ApiClient
 from headrace.producers.api.page_inbox import PageInbox
@@ -104,16 +102,3 @@ class PolledProject:
         spool = Spool(self.paths.spool)
         rows = [row for row in self.rows if row.state.value not in ("duplicate", "rejected")]
         return [json.loads(spool.payload("prices", row.delivery_id).read_bytes()) for row in rows]
-
-
-def project_config(root: Path, source: str, *, stream: str = "") -> Config:
-    """A project's files: `source` is the table of its one source, into the stream `prices`."""
-    (root / "streams").mkdir(parents=True, exist_ok=True)
-    (root / "headrace.toml").write_text(f'[project]\nname = "shop"\n{source}')
-    (root / "streams" / "prices.toml").write_text(stream)
-    return load_config(root)
-
-
-def flat(pages: Sequence[Any], key: Callable[[Any], Any]) -> list[Any]:
-    """Something of each record of the pages."""
-    return [key(record) for page in pages for record in page]
