@@ -3,7 +3,8 @@
     PYTHONPATH=tests python -P -m faults.webhook_kills --kills 20
 
 Half of the callers try a call again until it is acknowledged, under the same id, as senders do; the
-others never ask twice. What was not acknowledged may be there, but not twice either.
+others never ask twice. What was not acknowledged may be there, but not twice either. With
+`--identity arrival`, where a second try is another call, nobody tries again.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ batch_age = "200ms"
 [sources.hooks]
 kind = "webhook"
 signature = {{ kind = "github", secret = "{SECRET}" }}
+identity = "IDENTITY"
 stream = "sales"
 """
 CALLERS = 8
@@ -70,14 +72,15 @@ class Outcome:
 class _Load:
     """Calls without end, and which of them were acknowledged."""
 
-    def __init__(self, port: int, seed: str) -> None:
+    def __init__(self, port: int, seed: str, *, tries_again: bool) -> None:
         self._port = port
         self._seed = seed
+        self._tries_again = tries_again
         self.acknowledged: set[str] = set()
         self.sent: set[str] = set()
 
     async def caller(self, number: int) -> None:
-        tries_again = number % 2 == 0
+        tries_again = self._tries_again and number % 2 == 0
         count = 0
         async with HookCaller(self._port) as caller:
             while True:
@@ -115,12 +118,12 @@ def _produce(project: ProduceProject, servers: str, port: int) -> Iterator[subpr
         process.wait()
 
 
-async def kill_under_load(root: Path, kills: int, seed: str) -> Outcome:
+async def kill_under_load(root: Path, kills: int, seed: str, identity: str = "sender") -> Outcome:
     """Start, load and kill so often; then let all of it land, and count."""
     chance = random.Random(seed)
-    project = ProduceProject(root / "shop", config=CONFIG)
+    project = ProduceProject(root / "shop", config=CONFIG.replace("IDENTITY", identity))
     port = lasting_port()
-    load = _Load(port, seed)
+    load = _Load(port, seed, tries_again=identity != "arrival")
     async with BrokerServer(root / "broker") as broker:
         servers = broker.bootstrap_servers
         callers = [asyncio.create_task(load.caller(number)) for number in range(CALLERS)]
@@ -172,10 +175,13 @@ def main() -> int:
     """Say what was lost and doubled; exit code 1 where anything was."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--identity", choices=("sender", "content", "arrival"), default="sender")
     parser.add_argument("--seed", default=str(int(time.time())))
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="webhook-kills-") as folder:
-        outcome = asyncio.run(kill_under_load(Path(folder), chosen.kills, chosen.seed))
+        outcome = asyncio.run(
+            kill_under_load(Path(folder), chosen.kills, chosen.seed, chosen.identity)
+        )
     print(f"seed {chosen.seed}: {outcome}")
     return 1 if outcome.lost or outcome.doubled else 0
 
