@@ -42,6 +42,7 @@ log = structlog.get_logger("produce")
 _ROOM_BYTES: Final = 64_000_000
 # A body over this is checked in a thread: others must not wait for its hash.
 _LONG_BODY_BYTES: Final = 1_000_000
+_LENGTH_DIGITS: Final = 18
 _TELL_SECONDS: Final = 1.0
 _FULL_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -159,8 +160,8 @@ def _refuse_by_headers(source: WebhookSource, headers: Headers) -> None:
     content_type = headers.content_type or "application/octet-stream"
     if not any(fnmatchcase(content_type, pattern) for pattern in source.content_types):
         raise CallRefusedError(415, "wrong_type", f"expected {' or '.join(source.content_types)}")
-    length = headers.only("content-length")
-    if length is not None and length.isdecimal() and int(length) > source.max_body:
+    length = headers.only("content-length") or ""
+    if length.isdecimal() and (len(length) > _LENGTH_DIGITS or int(length) > source.max_body):
         raise too_large(source.max_body)
 
 
