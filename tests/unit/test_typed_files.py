@@ -308,6 +308,24 @@ def test_a_page_that_is_damaged_is_found_before_the_first_record(tmp_path: Path)
         batches(path, tmp_path)
 
 
+def test_a_page_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"a": list(range(8))})
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False)
+    data = path.read_bytes()
+    start = pq.read_metadata(path).row_group(0).column(0).data_page_offset
+    # A page's header in Thrift: its type, its size unpacked, its size packed, each behind 0x15.
+    header = data[start : start + 12]
+    size = header.index(b"\x15", header.index(b"\x15", 1) + 1) + 1
+    assert header[:2] == b"\x15\x00"
+    claimed = b"\xfe\xff\xff\xff\x0f"  # 2^31 - 1
+    after = size + 1 + (header[size] >= 0x80)
+    path.write_bytes(data[: start + size] + claimed + data[start + after :])
+    with pytest.raises(DeliveryRejectedError, match=r"smaller .* than expected \(2147483647\)"):
+        batches(path, tmp_path)
+    assert pa.default_memory_pool().max_memory() < 500_000_000
+
+
 @settings(deadline=None, max_examples=20)
 @given(
     rows=st.lists(
