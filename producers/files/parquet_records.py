@@ -17,7 +17,7 @@ from headrace.producers.files.csv_grammar import unique_names
 _BATCH_BYTES: Final = 8_000_000
 _BATCH_ROWS: Final = 16_384
 _BUFFER_BYTES: Final = 1_000_000
-_UNBUFFERED_BYTES: Final = 64_000_000
+_UNBUFFERED_BYTES: Final = 100_000_000
 _DEEPEST: Final = 100
 
 
@@ -59,11 +59,12 @@ def read_parquet(
 @contextmanager
 def _open(path: Path, name: str) -> Iterator[Any]:
     try:
-        metadata = pq.read_metadata(path)
         with pq.ParquetFile(
             path,
-            metadata=metadata,
-            buffer_size=_buffer_bytes(metadata),
+            # In a large file pages are read as they are needed, so that a row group need not fit
+            # into memory. But a buffer grows to whatever size a page claims, which in a damaged
+            # file of a few bytes may be 2 GB; without one a page is no longer than its file.
+            buffer_size=_BUFFER_BYTES if path.stat().st_size > _UNBUFFERED_BYTES else 0,
             pre_buffer=False,
             page_checksum_verification=True,
             # Spark's old timestamps: in nanoseconds the year 9999, its "never", would overflow.
@@ -76,21 +77,6 @@ def _open(path: Path, name: str) -> Iterator[Any]:
         raise _refused(name, error) from error
     except (pa.ArrowException, ValueError, OverflowError, MemoryError, RecursionError) as error:
         raise _refused(name, error) from error
-
-
-def _buffer_bytes(metadata: Any) -> int:
-    """None where row groups are small; else of a page, which is read as it is needed.
-
-    A buffer grows to whatever size a page claims, which in a damaged file of a few bytes may be
-    2 GB; without one a page can be no longer than its file.
-    """
-    groups = map(metadata.row_group, range(metadata.num_row_groups))
-    largest = max((_packed_bytes(group) for group in groups), default=0)
-    return 0 if largest <= _UNBUFFERED_BYTES else _BUFFER_BYTES
-
-
-def _packed_bytes(group: Any) -> int:
-    return sum(group.column(i).total_compressed_size for i in range(group.num_columns))
 
 
 def _refused(name: str, error: Exception) -> DeliveryRejectedError:
