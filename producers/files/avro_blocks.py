@@ -13,6 +13,9 @@ import zlib
 from collections.abc import Callable
 from typing import Final, Protocol
 
+import cramjam
+import lz4.block
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
@@ -42,14 +45,17 @@ _UNPACKERS: Final[dict[str, Callable[[], _Unpacker]]] = {
     "xz": lambda: lzma.LZMADecompressor(memlimit=_MOST_XZ_MEMORY),
     "zstandard": zstd.ZstdDecompressor,
 }
-BLOCK_FAULTS: Final = (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError)
+BLOCK_FAULTS: Final[tuple[type[Exception], ...]] = (
+    *(zlib.error, lzma.LZMAError, zstd.ZstdError, lz4.block.LZ4BlockError),
+    *(cramjam.DecompressionError, OSError),
+)
 
 
 def check_blocks(file: _Source, codec: str) -> None:
     """Go through the blocks from the file's position, which is behind its header, to its end.
 
     Raises ValueError where one is too large packed or unpacked, EOFError where one is cut off, and
-    `BLOCK_FAULTS` where one is damaged.
+    one of `BLOCK_FAULTS`, as unpacking does, where one is damaged.
     """
     while (count := _read_long(file)) is not None:
         size = _read_long(file)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-import cramjam
 import fastavro
 from fastavro.schema import SchemaParseException
 
@@ -19,7 +18,7 @@ from headrace.producers.files.json_form import record_json
 _DAMAGE: Final = (
     *(ValueError, TypeError, LookupError, ArithmeticError, EOFError, AttributeError),
     *(MemoryError, RuntimeError, StopIteration, AssertionError, ImportError),
-    *(*BLOCK_FAULTS, SchemaParseException, cramjam.DecompressionError),
+    *(*BLOCK_FAULTS, SchemaParseException),
 )
 _DEEPEST: Final = 100
 
