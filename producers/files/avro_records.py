@@ -15,7 +15,7 @@ from headrace.producers.files.avro_blocks import BLOCK_FAULTS, check_blocks
 from headrace.producers.files.json_form import record_json
 
 # What fastavro meets in bytes that are no Avro: it does not look before it leaps.
-_DAMAGE: Final = (
+_DAMAGE: Final[tuple[type[Exception], ...]] = (
     *(ValueError, TypeError, LookupError, ArithmeticError, EOFError, AttributeError),
     *(MemoryError, RuntimeError, StopIteration, AssertionError, ImportError),
     *(*BLOCK_FAULTS, SchemaParseException),
