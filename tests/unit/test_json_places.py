@@ -233,3 +233,24 @@ def test_documents_are_cut_whole() -> None:
         (b"[1, [2]]", ""),
         (None, "brackets or quotes are not closed"),
     ]
+
+
+class Asked(io.BytesIO):
+    """Remembers the most that was asked for at once: a window that holds more asks for more."""
+
+    most = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.most = max(self.most, size or 0)
+        return super().read(size)
+
+
+def test_memory_does_not_grow_with_a_document() -> None:
+    before = json.dumps({"skip": [{"a": [{"b": "]}"}] * 9}] * 5_000, "text": 'x\\"' * 200_000})
+    record = '{"a":[{"b":1},{"b":2}]}'
+    text = before[:-1] + ', "items": [' + ",".join([record] * 40_000) + '], "end": [[1]]}'
+    file = Asked(text.encode())
+    pieces = PlacedRecords(file, ("items",), 10_000)
+    assert sum(piece.data == record.encode() for piece in pieces) == 40_000
+    assert len(text) > 2_000_000
+    assert file.most <= 20_000
