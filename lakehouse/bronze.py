@@ -43,6 +43,8 @@ _MAX_GENERATION: Final = 2 ** (63 - _OFFSET_BITS) - 1
 
 # A longer list is slower to compare than the rows between its ends are to count.
 _MAX_LISTED_IDS: Final = 500
+# Telling different numbers apart takes memory for each, so they are counted so many at a time.
+_COUNTED_AT_ONCE: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +142,45 @@ def count_landed(lake: Lake, stream: str, delivery_ids: Collection[str]) -> dict
     table = open_bronze(lake, stream)
     if table is None or not delivery_ids:
         return {}
+    wanted = set(delivery_ids)
+    ranges = {i: r for i, r in landed_ranges(table, delivery_ids).items() if i in wanted}
+    counts: dict[str, int] = {}
+    few: list[str] = []
+    few_rows = 0
+    for delivery_id, found in ranges.items():
+        if found.rows == 1:
+            counts[delivery_id] = 1
+        elif found.rows > _COUNTED_AT_ONCE:
+            counts[delivery_id] = _count_by_slices(table, delivery_id, found)
+        else:
+            if few_rows + found.rows > _COUNTED_AT_ONCE or len(few) == _MAX_LISTED_IDS:
+                counts |= _count_distinct(table, few)
+                few, few_rows = [], 0
+            few.append(delivery_id)
+            few_rows += found.rows
+    return counts | _count_distinct(table, few)
+
+
+def _count_distinct(table: LakeTable, delivery_ids: Collection[str]) -> dict[str, int]:
+    if not delivery_ids:
+        return {}
     rows = table.rows(
         "SELECT delivery_id, count(DISTINCT record_number) AS records FROM t"  # noqa: S608
-        f" WHERE {among('delivery_id', delivery_ids)} GROUP BY delivery_id"
+        f" WHERE {among('delivery_id', delivery_ids, exact=True)} GROUP BY delivery_id"
     )
-    counts = dict(zip(rows["delivery_id"].to_pylist(), rows["records"].to_pylist(), strict=True))
-    return {delivery: counts[delivery] for delivery in delivery_ids if delivery in counts}
+    return dict(zip(rows["delivery_id"].to_pylist(), rows["records"].to_pylist(), strict=True))
+
+
+def _count_by_slices(table: LakeTable, delivery_id: str, found: LandedRange) -> int:
+    """The same of one large delivery: its records lie in their order, so a slice in few files."""
+    return sum(
+        table.rows(
+            "SELECT count(DISTINCT record_number) AS records FROM t"  # noqa: S608
+            f" WHERE delivery_id = {quote_literal(delivery_id)}"
+            f" AND record_number >= {start} AND record_number < {start + _COUNTED_AT_ONCE}"
+        )["records"][0].as_py()
+        for start in range(found.first, found.last + 1, _COUNTED_AT_ONCE)
+    )
 
 
 def deliveries_of(lake: Lake, stream: str, source: str) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -105,11 +106,17 @@ async def _in_turn(batches: Sequence[EncodedBatch]) -> AsyncGenerator[EncodedBat
 
 
 async def _read_ahead(batches: Iterator[EncodedBatch]) -> AsyncGenerator[EncodedBatch, None]:
-    """The next batch is read and encoded in a thread while this one is sent."""
-    ahead = asyncio.create_task(asyncio.to_thread(next, batches, None))
+    """The next batch is read and encoded in a thread while this one is sent.
+
+    In one thread from the first to the last: what is freed in another is not used again there, and
+    a process that reads for long would grow by that.
+    """
+    loop = asyncio.get_running_loop()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="read")
+    ahead = loop.run_in_executor(thread, next, batches, None)
     try:
         while (batch := await asyncio.shield(ahead)) is not None:
-            ahead = asyncio.create_task(asyncio.to_thread(next, batches, None))
+            ahead = loop.run_in_executor(thread, next, batches, None)
             yield batch
     finally:
         # The thread cannot be interrupted: the files it reads must not be closed under it.
@@ -118,6 +125,7 @@ async def _read_ahead(batches: Iterator[EncodedBatch]) -> AsyncGenerator[Encoded
                 await asyncio.wait([ahead])
         if not ahead.cancelled():
             ahead.exception()
+        thread.shutdown(wait=False)
 
 
 def _ignore(future: asyncio.Future[Any]) -> None:

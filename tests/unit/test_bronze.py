@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import CommitRefusedError, LakeError
+from headrace.lakehouse import bronze
 from headrace.lakehouse.bronze import (
     BRONZE_SCHEMA,
     LandedRange,
@@ -127,6 +128,17 @@ def test_two_topic_partitions_move_apart(lake: Lake) -> None:
     table.commit(rows(OLD, [0]), position_steps(TOPIC, 0, None, TopicPosition(1, 1)))
     other.commit(rows(NEW, [0]), position_steps(TOPIC, 1, None, TopicPosition(1, 1)))
     assert count_landed(lake, "sales", [OLD, NEW]) == {OLD: 1, NEW: 1}
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 100])
+def test_what_landed_is_counted_some_at_a_time(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(bronze, "_COUNTED_AT_ONCE", at_once)
+    table = create_bronze(lake, "sales")
+    table.commit(rows(OLD, [0, 1, 3, 3, 7]), position_steps(TOPIC, 0, None, TopicPosition(1, 5)))
+    table.commit(rows(NEW, [0, 1, 1]), position_steps(TOPIC, 1, None, TopicPosition(1, 3)))
+    assert count_landed(lake, "sales", [NEW, OLD]) == {OLD: 4, NEW: 2}
 
 
 def test_landed_counts_different_records_of_the_asked_deliveries(lake: Lake) -> None:
