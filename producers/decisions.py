@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Final
 
 from headrace.errors import UsageError
-from headrace.producers.delivery import DeliveryRow, DeliveryState
+from headrace.producers.delivery import DeliveryRow, DeliveryState, IdentityBy
 
 
 class Action(StrEnum):
@@ -107,8 +107,13 @@ def named(rows: Sequence[DeliveryRow], ids: Iterable[str]) -> list[DeliveryRow]:
 def standing_for(row: DeliveryRow, others: Iterable[DeliveryRow]) -> DeliveryRow | None:
     """The delivery that replaces this one; that has its content, where this one is revoked.
 
-    None where no other that counts does. `others`: of any kind.
+    None where no other that counts does. `others`: of any kind. Where names matter, content under
+    another name is another delivery.
     """
+
+    def same_name(other: DeliveryRow) -> bool:
+        return row.identity_by is IdentityBy.CONTENT or other.name == row.name
+
     revoked = row.state is DeliveryState.REVOKED
     standing = [
         other
@@ -118,7 +123,7 @@ def standing_for(row: DeliveryRow, others: Iterable[DeliveryRow]) -> DeliveryRow
         and other.state not in (DeliveryState.DUPLICATE, DeliveryState.REVOKED)
         and (
             other.replaces == row.delivery_id
-            or (revoked and other.content_hash == row.content_hash)
+            or (revoked and other.content_hash == row.content_hash and same_name(other))
         )
     ]
     return max(standing, key=attrgetter("delivery_id"), default=None)

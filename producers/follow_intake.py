@@ -14,13 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace.config_files import FileSource
-from headrace.producers.delivery import (
-    ACCEPTED_STATES,
-    Cursor,
-    DeliveryRow,
-    DeliveryState,
-    IdentityBy,
-)
+from headrace.producers.delivery import Cursor, DeliveryRow, DeliveryState, IdentityBy
 from headrace.producers.files.scan import FileStat, WantedNames, is_settled, survey
 from headrace.producers.intake import Intake, Look, Taken
 from headrace.producers.ledger import Ledger, Receipt
@@ -36,7 +30,6 @@ PIECE_BYTES: Final = 64_000_000
 # Of logs that are gone, of each name: a file that is put back is known as long.
 _KEPT_POSITIONS: Final = 100
 _HASHED_BYTES: Final = 4 * 2**20
-_RETAKEN: Final = (*ACCEPTED_STATES, DeliveryState.DUPLICATE)
 
 
 class FollowIntake(Intake):
@@ -212,9 +205,8 @@ class FollowIntake(Intake):
         origin, delivery_id = seen
         row = self._ledger.find(delivery_id)
         if (
-            row is None
+            row is None  # whatever became of it: what was revoked or rejected comes by itself
             or row.name != log.name
-            or row.state not in _RETAKEN
             or origin.inode != log.inode
             or not 0 < origin.size_bytes <= log.size
             or _hash(log, origin.size_bytes) != row.content_hash

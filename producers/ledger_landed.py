@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from headrace.producers.delivery import Origin
+from headrace.producers.delivery import OUTSTANDING_STATES, Origin
 from headrace.producers.ledger_connection import LedgerConnection
+from headrace.producers.ledger_rows import in_states
 
 # Up to so many files it is cheaper to ask for each than for all that the source has brought.
 _ASKED_ONE_BY_ONE: Final = 1_000
@@ -22,6 +23,7 @@ _LANDED: Final = """
                              AND anew.again_of = coalesce(original.again_of, original.delivery_id)
                              AND anew.state = 'landed')))
 """
+_ON_ITS_WAY: Final = in_states(OUTSTANDING_STATES)
 # An archive is seen as the first delivery that came of it; what came before was of another one.
 _FILES: Final = f"""
     SELECT seen.path, seen.inode, seen.size_bytes, seen.mtime_ns, seen.delivery_id
@@ -35,7 +37,10 @@ _FILES: Final = f"""
                         AND one.delivery_id >= seen.delivery_id AND NOT {_LANDED})
         AND NOT EXISTS (SELECT 1 FROM deliveries AS one WHERE one.source = seen.source
                         AND one.path = seen.path AND one.member
-                        AND one.state IN ('received', 'publishing', 'published')))
+                        AND (one.state IN {_ON_ITS_WAY} OR one.state = 'duplicate'
+                             AND EXISTS (SELECT 1 FROM deliveries AS original
+                                         WHERE original.delivery_id = one.duplicate_of
+                                         AND original.state IN {_ON_ITS_WAY}))))
 """  # noqa: S608
 
 

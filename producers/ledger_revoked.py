@@ -79,12 +79,14 @@ class RevokedDeliveries(LedgerConnection):
         """The revoked delivery of this identity, where it was not accepted again since.
 
         Under its own name not one that another took the place of: A, then A and more, then A.
+        Where names matter, content that stands under another name does not accept it again.
         """
         same = {
             IdentityBy.CONTENT: "content_hash = :content",
             IdentityBy.NAME_AND_CONTENT: "content_hash = :content AND name = :name",
             IdentityBy.NAME: "name = :name",
         }[by]
+        again = "" if by is IdentityBy.CONTENT else " AND other.name = deliveries.name"
         live = in_states((*ACCEPTED_STATES, DeliveryState.REJECTED))
         rows = self._read(
             f"SELECT delivery_id FROM deliveries WHERE source = :source AND {same}"  # noqa: S608
@@ -92,7 +94,7 @@ class RevokedDeliveries(LedgerConnection):
             " AS newer WHERE newer.replaces = deliveries.delivery_id))"
             " AND NOT EXISTS (SELECT 1 FROM deliveries AS other"
             " WHERE other.source = deliveries.source"
-            f" AND other.content_hash = deliveries.content_hash AND other.state IN {live})"
+            f" AND other.content_hash = deliveries.content_hash{again} AND other.state IN {live})"
             " ORDER BY delivery_id DESC LIMIT 1",
             {"source": source, "content": content_hash, "name": name},
         )

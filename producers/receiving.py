@@ -228,7 +228,7 @@ class Receiving:
             among = batch.like(one.name, one.content_hash)
             original = original_of(one.name, one.content_hash, [*known, *among], one.identity_by)
             if original is None:
-                former = self._ledger.inherited_like(source, one.content_hash)
+                former = self._former(source, one)
                 if former is None:
                     original = self._ledger.revoked_like(
                         source, one.name, one.content_hash, one.identity_by
@@ -261,6 +261,16 @@ class Receiving:
                 identity, None, rejection.reason, rejected_with=rejection.config_fingerprint
             )
         return Receipt(identity, original, reason, note)
+
+    def _former(self, source: str, one: Arrived) -> str | None:
+        """A former ledger's delivery that this one is, as far as its content tells.
+
+        Of calls that are known by their sender's id, or each by itself, it tells nothing: equal
+        ones would take each other's place.
+        """
+        if one.identity_by is IdentityBy.NAME and not one.origin.path:
+            return None
+        return self._ledger.inherited_like(source, one.content_hash)
 
     def _is_there(self, receipt: Receipt) -> bool:
         """Whether a member repeats itself: its archive is unpacked once more."""

@@ -267,6 +267,29 @@ def test_what_was_taken_whole_before_it_was_followed_is_not_taken_again(
     assert logs.names == ["access.log", "access.log@8-14"]
 
 
+@pytest.mark.parametrize("done", ["revoked", "read anew", "rejected"])
+def test_whatever_became_of_what_was_taken_whole_it_is_not_followed_again(
+    tmp_path: Path, done: str
+) -> None:
+    from headrace.producers.intake import Intake
+
+    logs = FollowedLogs(tmp_path)
+    whole = LOGS.model_copy(update={"follow": False})
+    logs.append("access.log", "one\ntwo\n")
+    before = Intake(logs.root, logs.ledger, logs.spool, logs.intake._receiving)
+    before.take("logs", whole, before.look("logs", whole, time.time_ns()).ready)
+    (row,) = logs.rows()
+    if done == "read anew":
+        logs.intake._receiving.take_again(row, "access")
+    if done == "rejected":
+        logs.ledger.reject(row.delivery_id, "cannot be read", "config")
+    else:
+        logs.ledger.revoke([row.delivery_id])
+    logs.append("access.log", "three\n")
+    logs.take()
+    assert logs.pieces[-1] == b"three\n"
+
+
 def test_positions_of_logs_long_gone_are_forgotten(
     logs: FollowedLogs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

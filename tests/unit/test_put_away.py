@@ -215,6 +215,18 @@ def test_an_archive_goes_when_all_its_members_have_landed(shop: Landing) -> None
     assert shop.there("done") == ["a.zip"]
 
 
+def test_an_archive_that_repeats_another_waits_for_it_also_when_unpacked_again(
+    shop: Landing,
+) -> None:
+    shop.drop("first.csv", "1")
+    shop.take()
+    archive(shop, one="1")
+    archive(shop, one="1")  # written anew, so unpacked again
+    assert shop.put_away(ZIPS) == 0
+    shop.land()
+    assert shop.put_away(ZIPS) == 2
+
+
 def test_an_archive_with_a_rejected_member_stays_until_it_was_corrected(shop: Landing) -> None:
     archive(shop, one="1", two=None)
     shop.land()
