@@ -10,6 +10,7 @@ import orjson
 import structlog
 
 from headrace.config import Source
+from headrace.config_api import ApiSource
 from headrace.config_files import FileSource
 from headrace.producers.delivery import NEVER_RETRIED, DeliveryRow, DeliveryState
 from headrace.producers.identity import original_of
@@ -58,7 +59,8 @@ class Retries:
 
         The spool has its bytes, so whether its file still lies there does not matter; of what was
         rejected in an archive it has none, so that is looked for in its archive again. One whose
-        name has brought something that was accepted since stays rejected: it was corrected.
+        name has brought something that was accepted since stays rejected: it was corrected. So does
+        a page of an API that is asked for again, from where the source stood before it.
         Returns the ids of those put back, and the number of those that repeat another by now.
         """
         fingerprint = config_fingerprint(source, stream)
@@ -71,7 +73,7 @@ class Retries:
             if row.member and not self._spool.has(source_name, row.delivery_id):
                 archives.add((row.path, row.config_fingerprint))
                 continue
-            if self._ledger.was_accepted_since(row):
+            if self._ledger.was_accepted_since(row) or self._is_asked_for_again(source, row):
                 continue
             if self.retry(row, source.stream, "the config changed"):
                 retried.append(row.delivery_id)
@@ -80,6 +82,15 @@ class Retries:
         if isinstance(source, FileSource):
             self._look_into_again(source_name, source, archives)
         return retried, repeating
+
+    def _is_asked_for_again(self, source: Source, row: DeliveryRow) -> bool:
+        """Whether the next poll brings the records of a page that the last ones could not find.
+
+        Such a page moved no cursor: what comes in its place may hold its records and more.
+        """
+        if not isinstance(source, ApiSource) or (source.cursor is None and source.window is None):
+            return False
+        return not self._spool.entry(row.source, row.delivery_id).identity.cursors
 
     def _look_into_again(
         self, source_name: str, source: FileSource, archives: Iterable[tuple[str, str | None]]

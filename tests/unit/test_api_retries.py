@@ -1,0 +1,87 @@
+"""Pages that no records were found in, once the config says rightly where they are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from headrace.config_api import ApiSource
+from headrace.producers.api.page import Page, PageRequest
+from headrace.producers.api.page_inbox import PageInbox
+from headrace.producers.api.poller import Poller
+from headrace.producers.api.request import address
+from headrace.producers.delivery import DeliveryState, Exchange
+from headrace.stream import Stream
+from support.intake_project import IntakeProject
+
+NOW = datetime(2024, 6, 1, tzinfo=UTC)
+SOURCE = {
+    "kind": "api",
+    "url": "https://api.example.com/items",
+    "stream": "sales",
+    "records": "rows",
+}
+WINDOW = {
+    "window": {"size": "1d", "start": "2024-05-31"},
+    "query": {"start": "{from}", "end": "{to}"},
+}
+
+
+class Server:
+    """Has these ids, by now."""
+
+    def __init__(self, ids: range) -> None:
+        self.body = json.dumps({"items": [{"id": number} for number in ids]}).encode()
+
+    def shown(self, text: str) -> str:
+        return text
+
+    async def fetch(self, request: PageRequest) -> Page:
+        url = address(request)
+        return Page(200, (), self.body, url, NOW, Exchange("GET", url, 200, (), NOW))
+
+
+def poll(project: IntakeProject, source: ApiSource, ids: range) -> int:
+    """Poll once; how many requests failed."""
+    inbox = PageInbox("sales", "sales", project.ledger, project.spool, project.receiving)
+    poller = Poller("sales", source, Server(ids), inbox, lambda _: None, lambda: NOW)
+    return len(asyncio.run(poller.poll()).failures)
+
+
+@pytest.mark.parametrize(
+    "asked_by",
+    [{"cursor": {"field": "id", "parameter": "since", "type": "number"}}, WINDOW],
+    ids=["cursor", "window"],
+)
+def test_what_is_asked_for_again_is_not_taken_twice(
+    tmp_path: Path, asked_by: dict[str, object]
+) -> None:
+    project = IntakeProject(tmp_path)
+    source = ApiSource.model_validate({**SOURCE, **asked_by})
+    for upto in (3, 4):
+        assert poll(project, source, range(upto)) == 1
+    for row in project.rows():
+        project.ledger.reject(row.delivery_id, "no records", "the config before")
+    corrected = source.model_copy(update={"records": "items"})
+    project.retries.after_a_change("sales", corrected, Stream())
+    assert poll(project, corrected, range(5)) == 0
+    documents = [
+        json.loads(project.spool.payload("sales", row.delivery_id).read_bytes())
+        for row in project.rows()
+        if row.state is DeliveryState.RECEIVED
+    ]
+    assert [record["id"] for one in documents for record in one["items"]] == [0, 1, 2, 3, 4]
+
+
+def test_what_is_not_asked_for_again_is_tried_again(tmp_path: Path) -> None:
+    project = IntakeProject(tmp_path)
+    cursor = {"field": "id", "parameter": "since", "type": "number"}
+    source = ApiSource.model_validate({**SOURCE, "records": "items", "cursor": cursor})
+    assert poll(project, source, range(3)) == 0
+    (row,) = project.rows()
+    project.ledger.reject(row.delivery_id, "its lines are damaged", "the config before")
+    assert project.retries.after_a_change("sales", source, Stream()) == ([row.delivery_id], 0)
