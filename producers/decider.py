@@ -110,9 +110,14 @@ class Decider:
     async def _taken_again(self, action: Action, row: DeliveryRow) -> str:
         """Have its bytes read again; the delivery that comes of it is on its way."""
         async with self._taking.paused(row.source):
-            delivery_id = await asyncio.to_thread(self._again, action, row)
+            delivery_id = await asyncio.to_thread(self._alone_again, action, row)
         self._pipeline.add(delivery_id)  # whatever becomes of the others
         return delivery_id
+
+    def _alone_again(self, action: Action, row: DeliveryRow) -> str:
+        # Calls and pages come at any time, and what is judged here they must not be judged by.
+        with self._receiving.paused(row.source):
+            return self._again(action, self._ledger.delivery(row.delivery_id))
 
     def _again(self, action: Action, row: DeliveryRow) -> str:
         standing = standing_for(row, self._ledger.related(row))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -114,6 +115,12 @@ class Receiving:
         """
         with self._source_locks[source]:
             return self._receive(source, stream, arrived, cursors, seen)
+
+    @contextmanager
+    def paused(self, source: str) -> Iterator[None]:
+        """Nothing of the source is received meanwhile; what is taken again is whoever asks's."""
+        with self._source_locks[source]:
+            yield
 
     def take_again(self, row: DeliveryRow, stream: str) -> Receipt:
         """The bytes of a delivery as a new one in its place; durable when this returns.

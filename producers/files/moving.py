@@ -46,29 +46,45 @@ def move_file(stat: FileStat, folder: Path) -> Path:
             if error.errno not in _NO_LINKS:
                 raise
         else:
-            stat.path.unlink()
+            if moved.stat().st_ino != stat.inode:  # another one was put there in this moment
+                moved.unlink()
+                raise FileElsewhereError(f"{stat.name}: it has changed")
+            _remove(stat)
             return moved
     moved = _copied(stat, target)
-    _check(stat)
-    stat.path.unlink()
+    _remove(stat)
     return moved
 
 
 def delete_file(stat: FileStat) -> None:
     """Delete a file; of a link, the link. Raises as `move_file` does."""
+    _remove(stat)
+
+
+def _remove(stat: FileStat) -> None:
+    """Take its name from a file.
+
+    No system does that on a condition, so it is looked at directly before: another file may have
+    been renamed into its place while it was linked, copied or asked for its writers.
+    """
     _check(stat)
+    _check_same(stat)
     stat.path.unlink()
 
 
 def _check(stat: FileStat) -> None:
+    _check_same(stat)
+    if is_being_written(stat.path):
+        raise FileElsewhereError(f"{stat.name}: it is open for writing")
+
+
+def _check_same(stat: FileStat) -> None:
     try:
         now = stat.path.stat()
     except FileNotFoundError as error:
         raise FileElsewhereError(f"{stat.name}: it is gone") from error
     if (now.st_ino, now.st_size, now.st_mtime_ns) != (stat.inode, stat.size, stat.mtime_ns):
         raise FileElsewhereError(f"{stat.name}: it has changed")
-    if is_being_written(stat.path):
-        raise FileElsewhereError(f"{stat.name}: it is open for writing")
 
 
 def is_being_written(path: Path) -> bool:

@@ -164,6 +164,30 @@ def test_a_file_that_changes_right_before_stays(
     assert shop.there() == ["a.csv"]
 
 
+@pytest.mark.parametrize("source", [MOVE, DELETE], ids=["move", "delete"])
+def test_a_file_renamed_into_its_place_while_it_is_put_away_stays(
+    shop: Landing, monkeypatch: pytest.MonkeyPatch, source: FileSource
+) -> None:
+    path = shop.drop("a.csv", "A")
+    shop.take()
+    shop.land()
+    newer = shop.root / "a.csv.part"
+    newer.write_text("B")
+
+    def then_replaced(_: Path) -> bool:
+        if newer.exists():
+            newer.replace(path)
+        return False
+
+    monkeypatch.setattr("headrace.producers.files.moving.is_being_written", then_replaced)
+    assert shop.put_away(source) == 0
+    assert path.read_text() == "B"
+    assert not (shop.root / "done").exists() or shop.there("done") == []
+    shop.take()
+    shop.land()
+    assert shop.put_away(source) == 1
+
+
 def test_a_file_that_somebody_writes_stays_however_long_he_pauses(shop: Landing) -> None:
     path = shop.drop("a.csv", "A")
     shop.take()

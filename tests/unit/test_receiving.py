@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,3 +81,33 @@ def test_a_call_with_a_name_takes_no_equal_ones_place_that_a_former_ledger_had(
     project.ledger.inherit("sales", [(former, "sales")])
     expected = None if by is IdentityBy.NAME else former
     assert call(project, "two", by).identity.replaces == expected
+
+
+def test_a_call_that_comes_while_it_is_decided_on_is_not_judged_by_what_was_before(
+    project: IntakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejected = call(project, "one").identity.delivery_id
+    project.ledger.reject(rejected, "cannot be read", "config")
+    row = project.ledger.delivery(rejected)
+    judging, retried = threading.Event(), threading.Event()
+    accepted_like = project.ledger.accepted_like
+
+    def retry() -> None:
+        judging.wait(60)
+        with project.receiving.paused("sales"):
+            project.retries.retry(row, "sales", "it was asked for")
+        retried.set()
+
+    def judged_slowly(*args: Any) -> Any:
+        accepted = accepted_like(*args)
+        if not judging.is_set():
+            judging.set()
+            retried.wait(0.2)  # in vain
+        return accepted
+
+    monkeypatch.setattr(project.ledger, "accepted_like", judged_slowly)
+    decision = threading.Thread(target=retry)
+    decision.start()
+    call(project, "one")
+    decision.join(60)
+    assert sorted(project.states()) == [("one", "duplicate"), ("one", "received")]
