@@ -115,23 +115,42 @@ class Ledger(RevokedDeliveries, LandedFiles):
             ]
         return {row[0]: (Origin(*row[:4]), row[4]) for row in rows}
 
-    def duplicates_of_rejected(self, source: str) -> dict[str, str | None]:
+    def duplicates_of_rejected(self, source: str) -> dict[str, tuple[str, str | None]]:
         """The duplicates whose original was rejected since, and may be tried again.
 
-        With the path of the archive that one is a member of; None where it is of none.
+        With the content's hash, and the path of the archive that one is a member of; None where it
+        is of none. Empty files are none of them: no other name helps those.
         """
         rows = self._read(
-            "SELECT duplicate.delivery_id, duplicate.member, duplicate.path"  # noqa: S608
+            "SELECT duplicate.delivery_id, duplicate.content_hash,"  # noqa: S608
+            " duplicate.member, duplicate.path"
             " FROM deliveries AS original"
             " JOIN deliveries AS duplicate ON duplicate.source = original.source"
             " AND duplicate.content_hash = original.content_hash"
             " AND duplicate.duplicate_of = original.delivery_id"
             " WHERE original.state = 'rejected' AND original.source = ?"
             f" AND original.config_fingerprint IS NOT '{NEVER_RETRIED}'"
-            " AND duplicate.state = 'duplicate'",
+            " AND duplicate.state = 'duplicate' AND duplicate.size_bytes > 0",
             (source,),
         )
-        return {row[0]: row[2] if row[1] else None for row in rows}
+        return {row[0]: (row[1], row[3] if row[2] else None) for row in rows}
+
+    def repeats_of_landed(self) -> list[tuple[DeliveryRow, DeliveryRow]]:
+        """Shorter deliveries of a name whose latest content repeats one that landed elsewhere.
+
+        Each with that longer one: whether it begins with the shorter one, the spool says.
+        """
+        rows = self._read(
+            "SELECT half.delivery_id, original.delivery_id FROM deliveries AS repeat"  # noqa: S608
+            " JOIN deliveries AS original ON original.delivery_id = repeat.duplicate_of"
+            " JOIN deliveries AS half ON half.source = repeat.source AND half.name = repeat.name"
+            " WHERE repeat.state = 'duplicate' AND original.state = 'landed'"
+            " AND original.name <> repeat.name AND original.expired_at IS NULL"
+            " AND half.delivery_id < repeat.delivery_id AND half.path <> ''"
+            " AND half.size_bytes BETWEEN 1 AND original.size_bytes - 1"
+            f" AND half.state IN {in_states(ACCEPTED_STATES)}"
+        )
+        return [(self.delivery(half), self.delivery(whole)) for half, whole in rows]
 
     def standing(self) -> list[tuple[str, str, int, int]]:
         """Deliveries and their bytes in the spool, by source and state."""

@@ -22,6 +22,7 @@ from headrace.producers.decider import Decider
 from headrace.producers.decisions import Decision
 from headrace.producers.deliverer import clean_scratch
 from headrace.producers.delivery import DeliveryRow
+from headrace.producers.halves import Halves
 from headrace.producers.health import why_unwell
 from headrace.producers.ledger import Ledger
 from headrace.producers.measures import LedgerCounts, Measures, show_zeros
@@ -83,6 +84,7 @@ class Producer:
         self.pipeline = Pipeline(config, ledger, spool, session, self._make_room)
         self.revoker = Revoker(config, ledger, spool, self.pipeline)
         self._retries = Retries(ledger, spool)
+        self._halves = Halves(ledger, spool)
         self.receiving = Receiving(ledger, spool, lambda: datetime.now(UTC))
         intakes = Intakes(config.root, ledger, spool, self.receiving)
         intakes.of_folders.refuse_a_renamed_source(config.settings.sources)
@@ -145,8 +147,20 @@ class Producer:
         )
         if lost:
             await self.go_on()
+        await self.take_out_halves()
         await self.revoker.finish()
         return lost
+
+    async def take_out_halves(self) -> None:
+        """Revoke the first halves of files whose whole has landed under another name."""
+        halves = await asyncio.to_thread(self._halves.find)
+        if halves:
+            log.warning(
+                "first_halves_revoked",
+                deliveries=[half.delivery_id for half in halves],
+                reason="the whole of each has landed under another name",
+            )
+            await self.revoker.revoke(halves)
 
     async def go_on(self) -> None:
         """See to every delivery of the ledger that is on its way and stands still."""
@@ -204,6 +218,7 @@ class Producer:
             ids = await self._decider.carry_out(decision)
             on_their_way = partial(self._rows, ids)
         await this_round.until_done(on_their_way, wait_until_landed=wait_until_landed)
+        await self.take_out_halves()
         return await asyncio.to_thread(this_round.summary, time.monotonic() - began)
 
     def _rows(self, ids: Sequence[str]) -> list[DeliveryRow]:

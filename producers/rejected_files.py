@@ -23,7 +23,8 @@ class RejectedFiles:
                 self._members[row.path].append(row)
         self._orphaned = ledger.duplicates_of_rejected(source) if rejected else {}
         self._orphaned_archives: dict[str, str] = {}
-        for delivery_id, archive in self._orphaned.items():
+        self._taken_of: dict[str, str] = {}
+        for delivery_id, (_, archive) in self._orphaned.items():
             if archive is not None:
                 latest = max(delivery_id, self._orphaned_archives.get(archive, ""))
                 self._orphaned_archives[archive] = latest
@@ -34,8 +35,14 @@ class RejectedFiles:
         return bool(self._orphaned)
 
     def is_orphaned(self, path: str, seen_as: str) -> bool:
-        """Whether it repeats one rejected since: its content would be forgotten with that one."""
-        return seen_as in self._orphaned or self._orphaned_archives.get(path, "") >= seen_as > ""
+        """Whether it repeats one rejected since: its content would be forgotten with that one.
+
+        Of several with the same content the first that is asked for: the others repeat that one.
+        """
+        if seen_as not in self._orphaned:
+            return self._orphaned_archives.get(path, "") >= seen_as > ""
+        content, _ = self._orphaned[seen_as]
+        return self._taken_of.setdefault(content, seen_as) == seen_as
 
     def of(self, path: str, seen_as: str) -> list[DeliveryRow]:
         """What stands rejected of it, of an archive by member; not what came of it before."""

@@ -62,12 +62,7 @@ class Draft:
 
     def begins_with(self, size_bytes: int, content_hash: str) -> bool:
         """Whether its first bytes are the content of that hash."""
-        digest = hashlib.sha256()
-        with self.payload.open("rb") as payload:
-            while size_bytes > 0 and (chunk := payload.read(min(_COPY_CHUNK_BYTES, size_bytes))):
-                digest.update(chunk)
-                size_bytes -= len(chunk)
-        return digest.hexdigest() == content_hash
+        return _begins_with(self.payload, size_bytes, content_hash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +304,14 @@ class Spool:
                 remedy="check the disk and the folder's permissions, then run again",
             ) from error
 
+    def begins_with(
+        self, source: str, delivery_id: str, size_bytes: int, content_hash: str
+    ) -> bool:
+        """Whether a delivery's first bytes are the content of that hash; not where it has none."""
+        payload = self.payload(source, delivery_id)
+        with spool_errors(self.root):
+            return payload.exists() and _begins_with(payload, size_bytes, content_hash)
+
     def freeze(self, source: str, delivery_id: str, frozen: FrozenReading) -> None:
         """Fix, durably, how a delivery is read."""
         path = self._folder(source, delivery_id) / "reading.json"
@@ -455,6 +458,15 @@ def _is_as(stat: os.stat_result, origin: Origin) -> bool:
         origin.size_bytes,
         origin.mtime_ns,
     )
+
+
+def _begins_with(path: Path, size_bytes: int, content_hash: str) -> bool:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while size_bytes > 0 and (chunk := file.read(min(_COPY_CHUNK_BYTES, size_bytes))):
+            digest.update(chunk)
+            size_bytes -= len(chunk)
+    return digest.hexdigest() == content_hash
 
 
 def _store(path: Path, value: _Stored, *, durable: bool) -> None:

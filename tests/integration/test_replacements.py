@@ -151,6 +151,28 @@ async def test_a_file_that_is_its_first_half_again_is_a_delivery_of_its_own(
     assert items(project) == {"1": 2, "2": 1}
 
 
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_first_half_goes_where_its_whole_came_under_another_name(
+    project: ProduceProject, embedded_broker: BrokerServer, together: bool
+) -> None:
+    servers = embedded_broker.bootstrap_servers
+    async with consuming(project, servers):
+        project.drop("x.csv", "1", "2")
+        await land(project, servers)
+        project.drop("copy.csv", "1", "2", "3")
+        if not together:
+            await land(project, servers)
+        project.drop("x.csv", "1", "2", "3")
+        await land(project, servers)
+        assert items(project) == once("1", "2", "3")
+        # What only was written over is no first half.
+        project.drop("y.csv", "8")
+        await land(project, servers)
+        project.drop("y.csv", "1", "2", "3")
+        await land(project, servers)
+    assert items(project) == once("1", "2", "3", "8")
+
+
 async def test_no_room_is_made_for_what_cannot_be_read_to_its_end(
     project: ProduceProject, embedded_broker: BrokerServer
 ) -> None:

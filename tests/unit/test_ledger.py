@@ -327,7 +327,9 @@ def test_duplicates_of_what_was_rejected_since_are_known(path: Path) -> None:
         assert ledger.duplicates_of_rejected("sales") == {}
         ledger.reject(first.delivery_id, "not CSV", "config-1")
         ledger.reject(other.delivery_id, "not CSV", "config-1")
-        assert ledger.duplicates_of_rejected("sales") == {again.delivery_id: None}
+        assert ledger.duplicates_of_rejected("sales") == {
+            again.delivery_id: (again.content_hash, None)
+        }
         assert ledger.duplicates_of_rejected("elsewhere") == {}
 
 
