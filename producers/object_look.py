@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from headrace.config_files import FileSource
 from headrace.producers.delivery import Cursor, DeliveryRow
@@ -14,6 +16,9 @@ from headrace.producers.files.scan import WantedNames, is_settled
 from headrace.producers.intake import Look
 from headrace.producers.ledger import Ledger
 from headrace.producers.rejected_files import RejectedFiles
+
+# The cursor that says which names were looked for when the one of the prefix moved.
+_TAKEN_NAMES: Final = "names "
 
 
 class ObjectLook:
@@ -35,11 +40,23 @@ class ObjectLook:
         self._rejected = RejectedFiles(ledger, source_name)
         # A duplicate whose original was rejected since is new again, and may lie anywhere.
         self._moves = source.listing == "ordered" and not self._rejected.any_orphaned
-        self._cursor = ledger.cursor(source_name, self._place.uri) if self._moves else None
+        self._cursor = self._kept_cursor() if self._moves else None
         self._last_key: str | None = None
         self._new: list[ObjectStat] = []
         self._unmarked: list[ObjectStat] = []
         self._markers: dict[str, int] = {}
+
+    def _kept_cursor(self) -> str | None:
+        """Where to go on; None where other names were taken before: some lie in front of it."""
+        taken = self._ledger.cursor(self._source_name, f"{_TAKEN_NAMES}{self._place.uri}")
+        if taken != self._taken_names:
+            return None
+        return self._ledger.cursor(self._source_name, self._place.uri)
+
+    @property
+    def _taken_names(self) -> str:
+        names = self._source.model_dump_json(include={"patterns", "ignore", "recursive"})
+        return hashlib.sha256(names.encode()).hexdigest()
 
     def pages(self) -> Iterator[list[ObjectStat]]:
         """The objects that the source takes, by page."""
@@ -101,7 +118,13 @@ class ObjectLook:
         else:
             last = self._last_key
         if last != self._cursor:
-            self._ledger.set_cursors(self._source_name, [Cursor(self._place.uri, last)])
+            self._ledger.set_cursors(
+                self._source_name,
+                [
+                    Cursor(self._place.uri, last),
+                    Cursor(f"{_TAKEN_NAMES}{self._place.uri}", self._taken_names),
+                ],
+            )
             self._cursor = last
 
     def look_at_marked(self, now_ns: int) -> Iterator[Look]:

@@ -272,6 +272,22 @@ def test_where_names_grow_only_what_is_behind_the_last_known_is_listed(
     assert one.listed == []
 
 
+def test_where_names_grow_other_patterns_have_what_they_take_listed(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    one = shop(tmp_path, bucket, listing="ordered", patterns=["*.csv"])
+    for name in ("1.csv", "2.json", "3.csv"):
+        bucket.put("in/" + name, name)
+    one.pass_over()
+    one.ledger.close()
+    one = shop(tmp_path, bucket, listing="ordered", patterns=["*.csv", "*.json"])
+    one.pass_over()
+    assert {name for name, _ in one.contents()} == {"1.csv", "2.json", "3.csv"}
+    one = one.restart()
+    one.pass_over()
+    assert one.listed == []
+
+
 def test_a_store_that_lists_in_another_order_is_no_use_where_names_grow(
     tmp_path: Path, bucket: Bucket
 ) -> None:
