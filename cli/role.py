@@ -87,9 +87,11 @@ def serve_http(
 def bootstrap_of(config: Config, given: str | None) -> str:
     """The broker's address for a role: as given, or as configured."""
     address = given or config.settings.broker.bootstrap_servers
+    if address is None and config.settings.broker.port:
+        address = f"127.0.0.1:{config.settings.broker.port}"
     if address is None:
         raise UsageError(
-            "no broker to talk to: the embedded one has a free port unless configured",
+            "no broker to talk to: the embedded one has a free port unless [broker] port is set",
             remedy="start `headrace broker` and pass its address with --bootstrap-servers,"
             " or let `headrace run` start everything",
         )

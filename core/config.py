@@ -23,7 +23,7 @@ from pydantic_settings import (
 from headrace.config_api import ApiSource
 from headrace.config_files import FileSource
 from headrace.config_section import BY_KIND, Section, check_name
-from headrace.config_watched import check_move_targets
+from headrace.config_watched import check_apart, check_move_targets
 from headrace.config_webhook import WebhookSource
 from headrace.event import topic_name
 from headrace.paths import ProjectPaths
@@ -208,19 +208,9 @@ class Settings(BaseSettings):
     @field_validator("sources")
     @classmethod
     def _sources_apart(cls, value: dict[str, Source]) -> dict[str, Source]:
-        seen: dict[tuple[str, str, str], str] = {}
-        for name, source in value.items():
-            if not isinstance(source, FileSource):
-                continue
-            for pattern in source.patterns:
-                place = (str(Path(source.path)), source.stream, pattern)
-                if place in seen:
-                    raise ValueError(
-                        f"{seen[place]} and {name} take the same files ({source.path}/{pattern})"
-                        f" to the same stream, where each record would be twice"
-                    )
-                seen[place] = name
-        check_move_targets({n: s for n, s in value.items() if isinstance(s, FileSource)})
+        folders = {n: s for n, s in value.items() if isinstance(s, FileSource)}
+        check_apart(folders)
+        check_move_targets(folders)
         return value
 
     @classmethod

@@ -157,7 +157,6 @@ class FileSource(Section):
         "*.lz4",
         "*.zip",
         "*.tar",
-        "*.tar.*",
         "*.tgz",
     )
     ignore: Annotated[

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
-from headrace.object_place import is_object_place
+from headrace.object_place import is_object_place, object_place
 
 if TYPE_CHECKING:
     from headrace.config_files import FileSource
 
+_WILD: Final = re.compile(r"[*?]")
 _LINE_FORMATS: Final = ("lines", "ndjson", "csv")
 
 
@@ -33,6 +36,39 @@ def check_watched(source: FileSource) -> None:
         check_marker(source.marker)
     if source.follow:
         _check_followed(source)
+
+
+def check_apart(sources: Mapping[str, FileSource]) -> None:
+    """Raise `ValueError` where two sources would take the same file to the same stream."""
+    for (name, one), (other_name, other) in combinations(sources.items(), 2):
+        if one.stream != other.stream:
+            continue
+        if not (_holds(one, other.path) or _holds(other, one.path)):
+            continue
+        for pattern in one.patterns:
+            both = next((p for p in other.patterns if _may_match_both(pattern, p)), None)
+            if both is not None:
+                raise ValueError(
+                    f"{name} and {other_name} take the same files ({one.path}/{pattern} and"
+                    f" {other.path}/{both}) to the same stream, where each record would be twice:"
+                    " give them patterns or folders apart, or have one `ignore` the other's"
+                )
+
+
+def _holds(source: FileSource, path: str) -> bool:
+    """Whether a source would take files of the place that another one watches."""
+    if is_object_place(source.path) and is_object_place(path):
+        below = object_place(path)
+        return object_place(source.path).holds(below) and (
+            source.recursive or object_place(source.path) == below
+        )
+    return not is_object_place(source.path) and not is_object_place(path) and _watches(source, path)
+
+
+def _may_match_both(one: str, other: str) -> bool:
+    """Whether a plain name that matches one of the patterns matches the other as well."""
+    one, other = (pattern.lower().rpartition("/")[2] for pattern in (one, other))
+    return fnmatchcase(_WILD.sub("x", one), other) or fnmatchcase(_WILD.sub("x", other), one)
 
 
 def check_move_targets(sources: Mapping[str, FileSource]) -> None:

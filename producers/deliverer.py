@@ -32,6 +32,7 @@ from headrace.producers.publisher import Sent, publish
 from headrace.producers.record_encoder import EncodedBatch, Envelope, RecordEncoder
 from headrace.producers.retries import config_fingerprint
 from headrace.producers.spool import Spool
+from headrace.producers.task_parts import thread_to_its_end
 
 log = structlog.get_logger("produce")
 
@@ -82,11 +83,11 @@ class Deliverer:
         except DeliveryRejectedError as error:
             readable = row.records is not None
             if isinstance(error, _NotNowError) or (readable and not fresh):
-                await asyncio.to_thread(self._ledger.postpone, row.delivery_id, str(error))
+                await thread_to_its_end(self._ledger.postpone, row.delivery_id, str(error))
                 log.warning("delivery_postponed", delivery_id=row.delivery_id, reason=str(error))
             else:
                 retried = fresh and not batches.begun
-                await asyncio.to_thread(self._reject, row, error, retried=retried)
+                await thread_to_its_end(self._reject, row, error, retried=retried)
         return await asyncio.to_thread(self._ledger.delivery, row.delivery_id)
 
     def payload(self, row: DeliveryRow) -> Path:
@@ -123,7 +124,7 @@ class Deliverer:
             self._ledger.freeze(row.delivery_id, frozen)
             return self._ledger.delivery(row.delivery_id)
 
-        return await asyncio.to_thread(make_durable)
+        return await thread_to_its_end(make_durable)
 
     def reading(self, row: DeliveryRow, payload: Path) -> Reading:
         """How it is to be read. Blocks; raises `DeliveryRejectedError` where it cannot be."""
@@ -198,7 +199,7 @@ class Deliverer:
         finally:
             await asyncio.to_thread(shutil.rmtree, self._scratch(row), ignore_errors=True)
         counted = RecordCount(sent.next_number, sent.unreadable)
-        await asyncio.to_thread(self._published, row, counted, sent.last_offset)
+        await thread_to_its_end(self._published, row, counted, sent.last_offset)
 
     async def _resumed_from(self, link: BrokerLink, topic: str, row: DeliveryRow) -> Sent:
         """Where to go on: after the last acknowledged record if it still is where it was put."""

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 from headrace.config import Config
 from headrace.config_webhook import WebhookSource
@@ -27,13 +27,11 @@ from headrace.producers.ledger import Ledger
 from headrace.producers.publisher import Sent, publish
 from headrace.producers.record_encoder import EncodedBatch
 from headrace.producers.spool import Spool
+from headrace.producers.task_parts import thread_to_its_end
 
 MOST_AT_ONCE: Final = 64
 _SMALL_BYTES: Final = 64 * 1024
 _FREEZES_AT_ONCE: Final = 8
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ class SmallDeliveries:
             stream: await link.partition_count(self._config.topic(stream))
             for stream in {row.stream for row in rows}
         }
-        ready = await _thread_to_its_end(self._made_ready, link, rows, partitions)
+        ready = await thread_to_its_end(self._made_ready, link, rows, partitions)
         # aiokafka takes one batch a topic partition at a time: a crowd would only wake each other.
         lanes: defaultdict[tuple[str, int], list[_Ready]] = defaultdict(list)
         for one in ready:
@@ -89,7 +87,7 @@ class SmallDeliveries:
         async with asyncio.TaskGroup() as tasks:
             ends = [tasks.create_task(self._publish_in_turn(link, lane)) for lane in lanes.values()]
         sent = [one for end in ends for one in end.result()]
-        return await _thread_to_its_end(self._published, sent)
+        return await thread_to_its_end(self._published, sent)
 
     async def _publish_in_turn(
         self, link: BrokerLink, lane: Sequence[_Ready]
@@ -166,13 +164,3 @@ class SmallDeliveries:
         for row in rows:
             tell_published(row, published[row.delivery_id][0])
         return rows
-
-
-async def _thread_to_its_end(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Run it in a thread; when this ends, cancelled too, nothing of it goes on."""
-    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(running)
-    finally:
-        if not running.done():
-            await asyncio.wait([running])

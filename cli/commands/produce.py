@@ -89,7 +89,8 @@ def command(
 
     with run_role("produce", project, verbose=verbose, supervised=supervised) as (config, channel):
         if not once:
-            place = HttpPlace(http_host, http_port, no_http)
+            port = http_port or config.settings.produce.port
+            place = HttpPlace(http_host, port, no_http)
             _stay(config, channel, bootstrap_servers, place, supervised=supervised)
             return
         from headrace.producers.decisions import Action, Decision

@@ -177,6 +177,35 @@ def test_a_source_that_holds_the_lake_is_refused(tmp_path: Path) -> None:
     assert "holds the lake" in message
 
 
+@pytest.mark.parametrize(
+    ("other", "twice"),
+    [
+        ('path = "inbox/sub"', True),
+        ('path = "inbox/sub/../sub"\npatterns = ["n*.csv"]', True),
+        ('path = "inbox"\npatterns = ["*.CSV"]', True),
+        ('path = "."\npatterns = ["inbox/*.csv"]', True),
+        ('path = "inbox"\npatterns = ["*.log"]', False),
+        ('path = "inbox2"', False),
+        ('path = "s3://inbox/sub"', False),
+    ],
+)
+def test_sources_whose_files_may_be_the_same_are_refused(
+    tmp_path: Path, other: str, twice: bool
+) -> None:
+    lake = GOOD.replace("[project]", '[lake]\nuri = "../lake"\n[project]', 1)
+    text = f'{lake}\n[sources.again]\nkind = "files"\nstream = "sales"\n{other}\n'
+    if twice:
+        assert "sales and again take the same files" in refusal(project(tmp_path, text))
+    else:
+        load_config(project(tmp_path, text))
+
+
+def test_a_folder_within_another_may_be_left_out_by_that_one(tmp_path: Path) -> None:
+    outer = GOOD.replace('path = "inbox"', 'path = "inbox"\nignore = ["sub"]')
+    inner = '\n[sources.again]\nkind = "files"\npath = "inbox/sub"\nstream = "sales"\n'
+    load_config(project(tmp_path, outer + inner))
+
+
 def test_two_sources_of_the_same_files_are_refused(tmp_path: Path) -> None:
     other = '\n[sources.again]\nkind = "files"\npath = "./inbox"\nstream = "sales"\n'
     message = refusal(project(tmp_path, GOOD + other))
