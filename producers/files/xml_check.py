@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import BinaryIO, Final
 
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.json_records import MAX_RECORD_BYTES
-from headrace.producers.files.xml_parser import local_name, parse_xml
+from headrace.producers.files.xml_parser import DeclaredEntitiesError, local_name, parse_xml
 from headrace.producers.files.xml_path import XmlPath, guess_path
 
 _DEEPEST: Final = 200
@@ -19,12 +18,16 @@ _DEEPEST: Final = 200
 def find_records_path(sample: bytes, name: str) -> str:
     """The path to what repeats in a document's beginning, UTF-8 text.
 
-    Raises `DeliveryRejectedError` where nothing repeats.
+    Raises `DeliveryRejectedError` where nothing repeats, or entities are declared.
     """
     counter = _Counter()
-    with suppress(DeliveryRejectedError):  # its end is missing; the reading tells what is wrong
+    try:
         for _ in parse_xml(io.BytesIO(sample), counter, name):
             pass
+    except DeclaredEntitiesError:
+        raise
+    except DeliveryRejectedError:
+        pass  # its end is missing; the reading tells what is wrong
     found = guess_path(counter.paths)
     if found is None:
         raise DeliveryRejectedError(

@@ -15,6 +15,10 @@ from headrace.errors import DeliveryRejectedError
 CHUNK_BYTES: Final = 1_000_000
 
 
+class DeclaredEntitiesError(DeliveryRejectedError):
+    """A document declares entities or refers to other files: nothing of it is read."""
+
+
 class XmlTarget(Protocol):
     """Who is told; a name has its namespace before it, `uri}name`. A text may come in pieces."""
 
@@ -45,7 +49,7 @@ def parse_xml(
         parser.close()
         yield 0
     except DefusedXmlException as error:
-        raise DeliveryRejectedError(
+        raise DeclaredEntitiesError(
             f"{name}: declares entities or refers to other files, which headrace does not read"
             f" ({type(error).__name__})",
             remedy="export it without a document type of its own",

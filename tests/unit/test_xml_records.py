@@ -143,6 +143,16 @@ def test_a_document_that_is_broken_gives_no_record(
     assert reason in refusal.value.message
 
 
+@pytest.mark.parametrize("entity", ['x SYSTEM "file:///etc/hostname"', 'x "inner"'])
+@pytest.mark.parametrize("body", [WHOLE, b"<r>&x;</r>"])
+def test_declared_entities_are_the_reason_also_where_no_path_is_declared(
+    entity: str, body: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "a.xml").write_bytes(f"<!DOCTYPE r [<!ENTITY {entity}>]>".encode() + body)
+    with pytest.raises(DeliveryRejectedError, match=r"^a\.xml: declares entities"):
+        batches(tmp_path / "a.xml", tmp_path)
+
+
 def test_the_element_around_no_record_is_enough(tmp_path: Path) -> None:
     assert read(b"<rss><channel><title/></channel></rss>") == []
 
