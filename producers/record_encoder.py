@@ -17,6 +17,7 @@ from headrace.event import (
     format_time,
     record_headers,
 )
+from headrace.producers.files.unreadable import KEPT_BYTES
 
 if TYPE_CHECKING:
     from headrace.producers.files.records import RecordBatch
@@ -140,10 +141,18 @@ class RecordEncoder:
             if not self._placed:
                 self._on_place()
                 self._placed = True
-            over = f"record of {len(value)} bytes is over the limit of {self._limit}; see its place"
+            place: dict[str, str | int] = {
+                "payload": self._envelope.payload,
+                "record_number": number,
+            }
+            size = f"{len(value)} bytes"
+            if error is not None and len(value) >= KEPT_BYTES:
+                size = f"at least {size}"  # of an unreadable record no more is kept
+            else:
+                place["size_bytes"] = len(value)
+            over = f"record of {size} is over the limit of {self._limit}; see its place"
             text = _shorten(f"{over}: {error}" if error else over, error_bytes)
-            place = {"payload": self._envelope.payload, "record_number": number}
-            value = orjson.dumps({**place, "size_bytes": len(value)})
+            value = orjson.dumps(place)
             content_type = JSON_CONTENT_TYPE
         headers = record_headers(
             source=self._envelope.source,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.event import RECORD_TYPE, UNREADABLE_TYPE, EventAttributes, parse_headers
 from headrace.producers.files.records import RecordBatch
+from headrace.producers.files.unreadable import KEPT_BYTES
 from headrace.producers.record_encoder import Envelope, RecordEncoder
 
 DELIVERY = "20260301T120000000000-0123456789ab"
@@ -103,6 +104,16 @@ def test_a_record_over_the_limit_goes_as_its_place_in_the_spool(error: str | Non
     assert f"{LIMIT} bytes is over the limit" in over.read_error
     assert error is None or error in over.read_error
     assert sum(encoded.unreadable) == 1
+
+
+def test_the_kept_part_of_an_unreadable_record_is_not_taken_for_its_size() -> None:
+    problem = "row 2: found a record of 3,000,002 bytes"
+    encoded = Encoded([RecordBatch(0, [b"x" * KEPT_BYTES], [None], [problem])])
+    (attributes,) = encoded.attributes
+    assert attributes.read_error is not None
+    assert attributes.read_error.startswith(f"record of at least {KEPT_BYTES} bytes is over")
+    assert attributes.read_error.endswith(problem)
+    assert "size_bytes" not in json.loads(encoded.values[0])
 
 
 def test_nothing_gives_no_batch() -> None:
