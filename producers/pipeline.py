@@ -201,8 +201,12 @@ class Pipeline:
                     del rows[done.delivery_id]
                     self._ended(done)
             for delivery_id in rows:
-                if delivery_id in self._unpublished:
-                    row = await asyncio.to_thread(self._ledger.delivery, delivery_id)
+                row = await asyncio.to_thread(self._ledger.delivery, delivery_id)
+                if delivery_id not in self._unpublished or delivery_id in self._withdrawn:
+                    continue
+                if row.state is DeliveryState.PUBLISHED:
+                    self._ended(row)  # one beside it was withdrawn as that was written down
+                else:
                     self._queue.put_nowait(row)
 
     async def _delivered_together(self, rows: Sequence[DeliveryRow]) -> list[DeliveryRow]:
