@@ -77,7 +77,7 @@ class XmlOptions(Section):
     @classmethod
     def _from_the_root(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith("/"):
-            raise ValueError(f"expected a path such as /orders/order or //order, found {value!r}")
+            raise ValueError("expected a path such as /orders/order or //order")
         return value
 
 
@@ -107,7 +107,7 @@ class LinesOptions(Section):
         except re.error as error:
             raise ValueError(f"expected {known}; {value!r} is none: {error}") from None
         if not named:
-            raise ValueError(f"expected {known} such as (?P<level>[A-Z]+); found {value!r}")
+            raise ValueError(f"expected {known} such as (?P<level>[A-Z]+)")
         return value
 
 
@@ -247,9 +247,7 @@ class FileSource(Section):
             if value is not None:
                 codecs.lookup(value)
         except LookupError:
-            raise ValueError(
-                f"expected the name of a text encoding that Python knows, found {value!r}"
-            ) from None
+            raise ValueError("expected the name of a text encoding that Python knows") from None
         return value
 
     @model_validator(mode="after")

@@ -87,6 +87,19 @@ def test_a_mistake_is_named_with_file_key_and_expectation(
         assert text in message
 
 
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ('encoding = "utf-9"', "utf-9"),
+        ('xml.records = "order"', "order"),
+        ('lines.pattern = "[a-z]+"', "[a-z]+"),
+    ],
+)
+def test_what_was_found_is_said_once(tmp_path: Path, line: str, value: str) -> None:
+    message = refusal(project(tmp_path, f"{GOOD}{line}\n"))
+    assert message.count(f"found {value!r}") == 1
+
+
 def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
     message = refusal(
         project(tmp_path, GOOD.replace("settle", "setle"), sales='timezone = "Europe/Londn"')
