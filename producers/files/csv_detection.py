@@ -57,6 +57,11 @@ def detect_csv(look: Look, options: CsvOptions, notes: list[str]) -> Reading:
         )
     header = _has_header(options, rows, notes)
     columns = _columns(look.name, options, rows, header=header)
+    if any("\0" in column for column in columns):
+        raise DeliveryRejectedError(
+            f"{look.name}: found a NUL in the name of a column, expected text",
+            remedy="export it anew, or declare csv.columns and csv.header = true for the source",
+        )
     below = replace(sample, rows=rows[1:]) if header else sample
     if (below.rows or below.broken) and not below.share_with(len(columns)):
         counts = ", ".join(map(str, sorted({len(row) for row in below.rows})[:5])) or "broken ones"

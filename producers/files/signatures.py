@@ -44,6 +44,7 @@ _WORKBOOK_NAMES: Final = (".xlsx", ".xlsm", ".xlsb", ".xls", ".xla", ".xlam", ".
 # Members of a workbook's ZIP archive: Office Open XML, and OpenDocument's first one.
 _WORKBOOK_MEMBERS: Final = (b"xl/", b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet")
 _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b"))
+_FEW_CONTROLS: Final = 8
 XML_DOCUMENT: Final = "an XML document"
 _MARKUP: Final = (
     (b"<!doctype html", "an HTML page"),
@@ -73,9 +74,15 @@ def binary_format(sample: bytes, name: str) -> FileFormat | None:
 
 
 def is_binary(sample: bytes) -> bool:
-    """Whether more of it are control characters than strays into text."""
+    """Whether more of it are control characters than strays into text.
+
+    In a small text a few are a large share, and the fault of the records they stand in.
+    """
     looked_at = sample[:65_536]
-    return len(looked_at) - len(looked_at.translate(None, _CONTROLS)) > len(looked_at) / 100
+    controls = len(looked_at) - len(looked_at.translate(None, _CONTROLS))
+    if controls < _FEW_CONTROLS:
+        return controls > len(looked_at) / 4
+    return controls > len(looked_at) / 100
 
 
 def describe_markup(sample: bytes) -> str | None:

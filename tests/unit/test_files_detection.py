@@ -13,6 +13,7 @@ from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.reading import Reading, detect
 from headrace.stream import Stream
+from support.file_forms import batches, records
 
 
 def look(path: Path, data: bytes, event_time: object = "arrival", **settings: object) -> Reading:
@@ -47,6 +48,10 @@ def archive() -> bytes:
         ("a.csv.Z", b"\x1f\x9d\x90abc", "found data compressed by compress"),
         ("a.csv.gz", gzip.compress(b""), "what is compressed in it is empty"),
         ("a.csv", bytes(range(256)) * 4, "found binary data"),
+        ("a.csv", b"\0", "found binary data"),
+        ("a.csv", b"\0" * 6, "found binary data"),
+        ("a.csv", b"\0" * 1_000, "found binary data"),
+        ("a.csv", b"id,na\0me\n1,x\n2,y\n", "found a NUL in the name of a column"),
         ("a.csv", b"%PDF-1.7\n%\xe2\xe3\n", "found a PDF"),
         ("a.csv", b"  <!DOCTYPE html>\n<html>", "found an HTML page"),
         ("a.csv", b'<?xml version="1.0"?>', "found an XML document"),
@@ -73,6 +78,17 @@ def test_what_cannot_be_read_is_refused_with_what_was_found(
     assert refusal.value.message.startswith(f"{name}: ")
     assert found in refusal.value.message
     assert refusal.value.remedy
+
+
+def test_a_few_controls_in_a_small_text_are_the_fault_of_their_records(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"id,name\n1,a\0b\n2,c\n3,\0\n")
+    (tmp_path / "a.ndjson").write_bytes(b'{"a":1}\n{"a":"x\0"}\n{"a":3}\n')
+    names = [record["name"] for record in records(tmp_path / "a.csv", tmp_path)]
+    assert names == ["a\0b", "c", "\0"]
+    good, bad = batches(tmp_path / "a.ndjson", tmp_path)
+    assert (good.values, bad.values) == ([b'{"a":1}', b'{"a":3}'], [b'{"a":"x\0"}'])
+    assert bad.errors is not None
+    assert "line 2: not valid JSON" in bad.errors[0]
 
 
 def test_a_missing_event_time_column_is_named_with_the_nearest(tmp_path: Path) -> None:
