@@ -37,6 +37,7 @@ _WRITTEN: Final = frozenset({"csv", "lines", "xml"})
 class _Sample:
     """`typed`: some of its values have JSON types of their own, or names within them. `written`:
     some are text for all of them, as in CSV, whatever they are.
+    `left_out`: so many fields are beyond the most that are looked at.
     """
 
     records: list[bytes]
@@ -45,6 +46,7 @@ class _Sample:
     written: bool
     files: int
     unreadable: int
+    left_out: int
     notes: list[str]
 
 
@@ -92,6 +94,7 @@ def infer_contract(
         files=sample.files,
         records=len(sample.records),
         unreadable=sample.unreadable,
+        left_out=sample.left_out,
         notes=tuple(sample.notes),
     )
 
@@ -105,7 +108,9 @@ def _profile(connection: duckdb.DuckDBPyConnection, field: str, sample: _Sample)
 def _read_sample(
     files: Sequence[tuple[FileStat, FileSource]], scratch: Path, sample_records: int
 ) -> _Sample:
-    sample = _Sample([], {}, typed=False, written=False, files=0, unreadable=0, notes=[])
+    sample = _Sample(
+        [], {}, typed=False, written=False, files=0, unreadable=0, left_out=0, notes=[]
+    )
     chosen = _spread(files, _SAMPLE_FILES)
     size = 0
     for place, (stat, source) in enumerate(chosen):
@@ -114,7 +119,11 @@ def _read_sample(
         read = _read_file(stat, source, sample, scratch, records, (_SAMPLE_BYTES - size) // left)
         size += read
     if len(sample.fields) > _MOST_COLUMNS:
-        sample.notes.append(f"only the first {_MOST_COLUMNS} of {len(sample.fields)} fields")
+        sample.left_out = len(sample.fields) - _MOST_COLUMNS
+        sample.notes.append(
+            f"the contract has the first {_MOST_COLUMNS:,} of {len(sample.fields):,} fields;"
+            f" {sample.left_out:,} were left out"
+        )
         sample.fields = dict.fromkeys(list(sample.fields)[:_MOST_COLUMNS])
     return sample
 

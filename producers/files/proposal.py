@@ -25,7 +25,10 @@ class ProposedColumn:
 
 @dataclass(frozen=True, slots=True)
 class ContractProposal:
-    """What the records of a sample suggest. `notes` are remarks for the person who asked."""
+    """What the records of a sample suggest. `notes` are remarks for the person who asked.
+
+    `left_out`: how many of the sample's fields have no column, as they are too many.
+    """
 
     stream_name: str
     event_time: EventTimeRule
@@ -37,6 +40,7 @@ class ContractProposal:
     files: int
     records: int
     unreadable: int
+    left_out: int
     notes: tuple[str, ...]
 
     def to_toml(self) -> str:
@@ -58,6 +62,11 @@ class ContractProposal:
             _commented(f"{keys[c.name]:<{width}} = {_column(c.column)}", c.comment)
             for c in self.columns
         ]
+        if self.left_out:
+            lines.append(
+                f"# The sample has {_counted(self.left_out, 'field')} more, left out here; they"
+                " go to _rescue until you add them."
+            )
         return "\n".join(lines) + "\n"
 
     def to_stream(self) -> Stream:

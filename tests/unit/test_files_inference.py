@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
+from headrace.producers.files import inference
 from headrace.producers.files.column_profile import load_sample, profile_column
 from headrace.producers.files.database import connect
 from headrace.producers.files.inference import infer_contract
@@ -259,6 +260,20 @@ def test_files_that_cannot_be_read_are_noted(tmp_path: Path) -> None:
     proposal = infer(tmp_path)
     assert proposal.notes == ("a.csv: the file is empty (0 bytes)",)
     assert (proposal.files, proposal.records, proposal.unreadable) == (1, 1, 1)
+
+
+def test_fields_that_are_too_many_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "_MOST_COLUMNS", 2)
+    drop(tmp_path, "a.csv", "a,b,c,d,e\n1,2,3,4,5\n")
+    proposal = infer(tmp_path)
+    assert proposal.notes == ("the contract has the first 2 of 5 fields; 3 were left out",)
+    assert "# The sample has 3 fields more, left out here" in proposal.to_toml()
+    assert list(proposal.to_stream().columns) == ["a", "b"]
+    monkeypatch.setattr(inference, "_MOST_COLUMNS", 5)
+    whole = infer(tmp_path)
+    assert (len(whole.columns), whole.notes, "left out" in whole.to_toml()) == (5, (), False)
 
 
 def test_words_of_names() -> None:
