@@ -32,6 +32,10 @@ class PaginationError(HeadraceError):
     """What the server says of further pages cannot be followed."""
 
 
+class RepeatedPageError(PaginationError):
+    """A page is the one before once more: it has nothing that has not come."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """Which page a request asks for.

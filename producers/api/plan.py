@@ -15,6 +15,7 @@ from headrace.producers.api.page_records import PageRecords
 from headrace.producers.api.pagination import (
     Answer,
     PaginationError,
+    RepeatedPageError,
     first_position,
     next_position,
 )
@@ -115,11 +116,12 @@ class Plan:
     def following(self, walk: Walk, state: Unfinished, got: Got) -> Unfinished | None:
         """Where to go on after a page; None after the last.
 
-        Raises `PaginationError` where it leads nowhere, or is the page before once more.
+        Raises `PaginationError` where it leads nowhere, `RepeatedPageError` where it is the page
+        before once more.
         """
         digest = hashlib.sha256(got.body).hexdigest()
         if digest == state.digest and got.found.count:
-            raise PaginationError(
+            raise RepeatedPageError(
                 f"page {state.at.number} of {walk.name} has the same content as the page before",
                 remedy="the server does not heed what says which page is wanted: check"
                 " `pagination` of the source",

@@ -22,7 +22,7 @@ from headrace.producers.api.page import Page, PageRequest, Pairs
 from headrace.producers.api.page_inbox import PageInbox
 from headrace.producers.api.page_reading import content_type
 from headrace.producers.api.page_records import PageUnreadableError, page_records
-from headrace.producers.api.pagination import PaginationError
+from headrace.producers.api.pagination import PaginationError, RepeatedPageError
 from headrace.producers.api.plan import Got, Plan
 from headrace.producers.api.poll_report import PollReport, failure_of
 from headrace.producers.api.unfinished import Unfinished, unfinished_from
@@ -36,7 +36,6 @@ log = structlog.get_logger("produce")
 
 # What a server says that has forgotten where we were: the poll begins anew.
 _FORGOTTEN: Final = (400, 404, 410, 422)
-
 
 # So many requests failed, and none did not: it is no single one's fault.
 _FAILURES_OF_THE_SERVER: Final = 3
@@ -62,11 +61,12 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """What a page says: how many records it has, where to go on, the cursor's highest value."""
+    """What a page says: how many records, where to go on or why not, the cursor's highest value."""
 
     records: int
-    following: Unfinished | None
-    highest: str | None
+    following: Unfinished | None = None
+    highest: str | None = None
+    astray: PaginationError | None = None
 
 
 class Poller:
@@ -189,7 +189,10 @@ class Poller:
     async def _take(
         self, walk: Walk, window: Span | None, state: Unfinished, page: Page, report: PollReport
     ) -> Unfinished | None:
-        """Make a page durable, with where to go on; None after the last."""
+        """Make a page durable, with where to go on; None after the last.
+
+        Raises `PaginationError` where it leads nowhere: once it is durable, as its records are good.
+        """
         name = walk.page_name(state.at)
         body, headers = page.body, page.headers
         before = await self._inbox.stored(name) if page.not_modified else None
@@ -205,10 +208,11 @@ class Poller:
         except (PageUnreadableError, SearchError):
             self._received(await self._inbox.receive_unreadable(name, page), report)
             raise
-        if looked.following is None:
-            cursors = await self._at_end(walk, window, looked.highest)
-        else:
+        cursors: list[Cursor] = []  # where it goes astray: neither at the end nor to go on
+        if looked.following is not None:
             cursors = [Cursor(walk.key, self._plan.kept_text(looked.following))]
+        elif looked.astray is None:
+            cursors = await self._at_end(walk, window, looked.highest)
         if looked.records == 0:
             await self._inbox.keep(cursors)
             report.empty += 1
@@ -216,6 +220,8 @@ class Poller:
             self._received(await self._inbox.confirm(before, cursors), report)
         else:
             self._received(await self._inbox.receive(name, page, cursors), report)
+        if looked.astray is not None:
+            raise looked.astray
         return looked.following
 
     def _look(
@@ -224,7 +230,12 @@ class Poller:
         source = self._source
         found = page_records(body, source.records, source.parallel, content_type(headers))
         got = Got(page.url, headers, body, found, page.received_at)
-        following = self._plan.following(walk, state, got)
+        try:
+            following = self._plan.following(walk, state, got)
+        except RepeatedPageError:
+            raise
+        except PaginationError as error:
+            return _Looked(found.count, astray=error)
         value = self._plan.highest(state, got) if following is None else following.highest
         return _Looked(found.count, following, value)
 

@@ -417,7 +417,57 @@ async def test_endless_pages_end_at_their_limit_and_go_on_where_it_is_raised(
     assert (await project.poll()).report.new == 1
 
 
-async def test_a_next_page_on_another_host_is_refused_and_what_came_stays(
+@pytest.mark.parametrize("etag", [(), (("ETag", '"a"'),)], ids=["plain", "etag"])
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ("http://elsewhere.example/items", "elsewhere.example"),
+        ("/items?page=2", "names itself"),
+        ("ftp://[", "expected an http or https URL"),
+        ({"href": "/items"}, "expected a URL"),
+    ],
+    ids=["another host", "itself", "no URL", "no text"],
+)
+async def test_a_page_whose_next_link_is_bad_is_taken_once_and_nothing_moves_past_it(
+    server: ReplayServer, tmp_path: Path, bad: object, told: str, etag: tuple[tuple[str, str], ...]
+) -> None:
+    second: dict[str, object] = {"data": [{"id": 2, "at": "2021-03-02T00:00:00Z"}], "next": bad}
+
+    def answer(seen: Seen) -> Answer:
+        if seen.argument("page") == "3":
+            return json_answer(b'{"data": [{"id": 3, "at": "2021-03-03T00:00:00Z"}]}')
+        if seen.argument("page") == "2":
+            if etag and seen.header("if-none-match") == etag[0][1] and second["next"] == bad:
+                return json_answer(b"", 304)
+            return json_answer(json.dumps(second).encode(), 200, *etag)
+        return json_answer(
+            b'{"data": [{"id": 1, "at": "2021-03-01T00:00:00Z"}], "next": "/items?page=2"}'
+        )
+
+    server.handlers["/items"] = answer
+    keys: dict[str, Any] = {
+        "records": "data",
+        "pagination": {"kind": "next_url", "path": "next"},
+        "cursor": {"field": "at", "parameter": "since"},
+    }
+    project = PolledProject(tmp_path, paged(server, "/items", **keys))
+    for new, unchanged in ((2, 0), (0, 2), (0, 2)):
+        polled = await project.poll()
+        (failure,) = polled.report.failures
+        assert failure.reason == "pagination"
+        assert told in failure.text
+        assert (polled.report.new, polled.report.unchanged) == (new, unchanged)
+        assert not any(key.startswith("cursor ") for key in project.cursors)
+    states = Counter(row.state.value for row in project.rows)
+    assert states == {"received": 2, "duplicate": 2}
+    assert [record["id"] for page in project.spooled() for record in page["data"]] == [1, 2]
+    second["next"] = "/items?page=3"  # mended: gone on with, from where it was
+    await project.poll_well()
+    assert {record["id"] for page in project.spooled() for record in page["data"]} == {1, 2, 3}
+    assert "2021-03-03T00:00:00Z" in project.cursors.values()
+
+
+async def test_a_first_page_that_leads_to_another_host_is_refused_and_what_came_stays(
     server: ReplayServer, tmp_path: Path
 ) -> None:
     server.handlers["/items"] = lambda _: json_answer(
@@ -428,6 +478,7 @@ async def test_a_next_page_on_another_host_is_refused_and_what_came_stays(
     polled = await project.poll()
     assert "elsewhere.example" in polled.report.failures[0].text
     assert len(server.seen) == 1
+    assert [page["data"] for page in project.spooled()] == [[{"id": 1}]]
 
 
 async def test_a_key_that_a_server_repeats_in_its_next_url_is_written_down_nowhere(
