@@ -191,7 +191,7 @@ class Poller:
     ) -> Unfinished | None:
         """Make a page durable, with where to go on; None after the last.
 
-        Raises `PaginationError` where it leads nowhere: once it is durable, as its records are good.
+        Raises `PaginationError` where it leads nowhere; it is durable then, its records are good.
         """
         name = walk.page_name(state.at)
         body, headers = page.body, page.headers
