@@ -66,7 +66,7 @@ class _Looked:
     records: int
     following: Unfinished | None = None
     highest: str | None = None
-    astray: PaginationError | None = None
+    astray: PaginationError | CursorValueError | None = None
 
 
 class Poller:
@@ -191,7 +191,8 @@ class Poller:
     ) -> Unfinished | None:
         """Make a page durable, with where to go on; None after the last.
 
-        Raises `PaginationError` where it leads nowhere; it is durable then, its records are good.
+        Raises `PaginationError` where it leads nowhere, `CursorValueError` where nobody can say how
+        far; it is durable then, its records are good.
         """
         name = walk.page_name(state.at)
         body, headers = page.body, page.headers
@@ -232,11 +233,11 @@ class Poller:
         got = Got(page.url, headers, body, found, page.received_at)
         try:
             following = self._plan.following(walk, state, got)
+            value = self._plan.highest(state, got) if following is None else following.highest
         except RepeatedPageError:
             raise
-        except PaginationError as error:
+        except (PaginationError, CursorValueError) as error:
             return _Looked(found.count, astray=error)
-        value = self._plan.highest(state, got) if following is None else following.highest
         return _Looked(found.count, following, value)
 
     async def _at_end(self, walk: Walk, window: Span | None, value: str | None) -> list[Cursor]:

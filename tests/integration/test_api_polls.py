@@ -467,6 +467,21 @@ async def test_a_page_whose_next_link_is_bad_is_taken_once_and_nothing_moves_pas
     assert "2021-03-03T00:00:00Z" in project.cursors.values()
 
 
+async def test_a_page_whose_records_say_no_cursor_is_taken_and_moves_none(
+    server: ReplayServer, tmp_path: Path
+) -> None:
+    server.handlers["/items"] = lambda _: json_answer(b'[{"id": 1}]')
+    keys: dict[str, Any] = {"cursor": {"field": "at", "parameter": "since"}}
+    project = PolledProject(tmp_path, paged(server, "/items", **keys))
+    for new in (1, 0):
+        polled = await project.poll()
+        (failure,) = polled.report.failures
+        assert "none of the page's 1 records" in failure.text
+        assert polled.report.new == new
+    assert [record["id"] for page in project.spooled() for record in page] == [1]
+    assert not any(project.cursors.values())
+
+
 async def test_a_first_page_that_leads_to_another_host_is_refused_and_what_came_stays(
     server: ReplayServer, tmp_path: Path
 ) -> None:
