@@ -20,7 +20,7 @@ STREAMS = sorted(set(SOURCES.values()))
 
 _HEADER = "id,when,amount,note\n"
 _DAYS = 9
-_BINARY = b"\x00\x01 no table at all"
+_BINARY = b"%PDF-1.7 no table at all"
 
 
 @dataclass(frozen=True, slots=True)
