@@ -124,7 +124,7 @@ class BrokerSection(Section):
 class ConsumeSection(Section):
     """`[consume]`: a micro-batch closes on rows, bytes or age, whichever comes first."""
 
-    batch_rows: Annotated[int, Field(ge=1, description="records in it")] = 64_000
+    batch_rows: Annotated[int, Field(ge=1, description="records in it")] = 50_000
     batch_bytes: Annotated[Bytes, Field(ge=1, description="bytes of their values")] = 64_000_000
     batch_age: Annotated[Seconds, Field(gt=0, description="since its first record")] = 1.0
     session_timeout: Annotated[
