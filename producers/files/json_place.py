@@ -20,6 +20,7 @@ import orjson
 from headrace.producers.files.json_records import MAX_RECORD_BYTES, Piece, cut_lines
 from headrace.producers.files.json_values import (
     NO_DOCUMENT,
+    after_element,
     cut_bracketed,
     cut_element,
     cut_elements,
@@ -256,16 +257,12 @@ class PlacedRecords:
         while True:
             if not (yield from element()):
                 return False
-            following = window.next_byte()
-            if following not in (b",", b"]"):
-                yield window.rest(not_closed("the array", following))
+            after = after_element(window)
+            if isinstance(after, Piece):
+                yield after
                 return False
-            window.position += 1
-            if following == b"]":
+            if after:
                 return True
-            if not window.next_byte():
-                yield window.rest(not_closed("the array", b""))
-                return False
 
     def _passed_over(self) -> _Cut:
         if pass_over(self._window):

@@ -65,16 +65,26 @@ def cut_elements(window: Window) -> Generator[Piece, None, bool]:
         yield piece
         if piece.data is None:
             return False
-        following = window.next_byte()
-        if following not in (b",", b"]"):
-            yield window.rest(not_closed("the array", following))
+        after = after_element(window)
+        if isinstance(after, Piece):
+            yield after
             return False
-        window.position += 1
-        if following == b"]":
+        if after:
             return True
-        if not window.next_byte():
-            yield window.rest(not_closed("the array", b""))
-            return False
+
+
+def after_element(window: Window) -> Piece | bool:
+    """Move behind what follows an array's element: whether that closes the array.
+
+    Where it neither goes on nor ends: all that is left, as the piece that is no record.
+    """
+    following = window.next_byte()
+    if following not in (b",", b"]"):
+        return window.rest(not_closed("the array", following))
+    window.position += 1
+    if following == b"," and not window.next_byte():
+        return window.rest(not_closed("the array", b""))
+    return following == b"]"
 
 
 def not_closed(what: str, found: bytes, bracket: str = "]") -> str:
