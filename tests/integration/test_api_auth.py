@@ -29,24 +29,16 @@ from support.polled import PolledProject
 from support.replay_answer import Seen
 from support.replay_client import TurnedClock, api_client, api_source
 from support.replay_recordings import open_meteo
-from support.replay_server import ReplayServer, replay_server
+from support.replay_server import ReplayServer
 from support.replay_tokens import TokenIssuer
 
 SEARCH = {"name": "Hollywood"}
 
 
-@pytest.fixture(scope="module")
-def one_server() -> Iterator[ReplayServer]:
-    with replay_server() as server:
-        yield server
-
-
 @pytest.fixture
-def server(one_server: ReplayServer, shared_data: Path) -> Iterator[ReplayServer]:
-    one_server.reset()
-    one_server.serve(open_meteo(shared_data))
-    yield one_server
-    assert one_server.complaints == []
+def server(server: ReplayServer, shared_data: Path) -> ReplayServer:
+    server.serve(open_meteo(shared_data))
+    return server
 
 
 @pytest.fixture

@@ -35,19 +35,6 @@ ISSUES = "/repos/octokit-fixture-org/paginate-issues/issues"
 
 
 @pytest.fixture(scope="module")
-def one_server() -> Iterator[ReplayServer]:
-    with replay_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(one_server: ReplayServer) -> Iterator[ReplayServer]:
-    one_server.reset()
-    yield one_server
-    assert one_server.complaints == []
-
-
-@pytest.fixture(scope="module")
 def another_server() -> Iterator[ReplayServer]:
     with replay_server() as server:
         yield server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -23,23 +23,10 @@ from support.polled import NOW, PolledProject
 from support.replay_answer import Answer, Seen, json_answer, status
 from support.replay_client import api_source
 from support.replay_recordings import coingecko, github
-from support.replay_server import ReplayServer, replay_server
+from support.replay_server import ReplayServer
 
 ISSUES = "/repos/octokit-fixture-org/paginate-issues/issues"
 GITHUB: dict[str, Any] = {"query": {"per_page": 3}, "pagination": {"kind": "link"}}
-
-
-@pytest.fixture(scope="module")
-def running_server() -> Iterator[ReplayServer]:
-    with replay_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_server: ReplayServer) -> Iterator[ReplayServer]:
-    running_server.reset()
-    yield running_server
-    assert not running_server.complaints
 
 
 def paged(server: ReplayServer, path: str, **keys: Any) -> Any:

@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -32,22 +31,9 @@ from support.produce_project import read_topic
 from support.produce_staying import staying
 from support.replay_answer import Answer, Seen, json_answer, status
 from support.replay_recordings import github
-from support.replay_server import ReplayServer, replay_server
+from support.replay_server import ReplayServer
 
 PAGES = 6
-
-
-@pytest.fixture(scope="module")
-def running_server() -> Iterator[ReplayServer]:
-    with replay_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_server: ReplayServer) -> Iterator[ReplayServer]:
-    running_server.reset()
-    yield running_server
-    assert not running_server.complaints
 
 
 def project(root: Path, server: ReplayServer, *sources: str) -> Config:
