@@ -201,7 +201,6 @@ def replay_server() -> Iterator[ReplayServer]:
             lifespan="off",
             ws="none",
             log_config=None,
-            log_level="critical",
             access_log=False,
             server_header=False,
             date_header=False,
