@@ -2,7 +2,7 @@
 
     make bench-many-files              # MANY_FILES=20000 for fewer
 
-Wall clock of `producers.intake` by itself (no broker): the first look, taking all of it into the
+Wall clock of `producers.folders` by itself (no broker): the first look, taking all of it into the
 spool and the ledger, the second look, the look that finds one more file, and the look at that one
 file by its name, as under `up` an event asks for it. Then, with all of it landed, what putting one
 file away costs, and how a start finds ledger and spool.
@@ -25,9 +25,9 @@ import structlog
 
 from headrace.config_files import FileSource
 from headrace.producers.delivery import DeliveryState
-from headrace.producers.intake import CHUNK_FILES, Intake, Look
-from headrace.producers.ledger import Ledger
-from headrace.producers.put_away import PutAway
+from headrace.producers.folders.intake import CHUNK_FILES, Intake, Look
+from headrace.producers.folders.put_away import PutAway
+from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.spool import Spool

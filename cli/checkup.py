@@ -105,7 +105,7 @@ def _disk(project: Project) -> Iterator[Finding]:
 
 def _ledger(project: Project) -> Iterator[Finding]:
     from headrace.producers.delivery import DeliveryState
-    from headrace.producers.ledger import list_deliveries
+    from headrace.producers.ledger.ledger import list_deliveries
 
     rows = list_deliveries(project.config.paths.ledger)
     if not rows:
@@ -132,7 +132,7 @@ def _ledger(project: Project) -> Iterator[Finding]:
 
 def _broker(project: Project) -> Iterator[Finding]:
     from headrace.infra.services import services_at_work
-    from headrace.producers.broker_checkup import check_broker
+    from headrace.producers.publishing.broker_checkup import check_broker
 
     config = project.config
     address = config.settings.broker.bootstrap_servers
@@ -162,7 +162,7 @@ def _lake(project: Project) -> Iterator[Finding]:
 
 
 def _check_store(lake: Lake) -> None:
-    from headrace.producers.files.object_store import ObjectStore
+    from headrace.producers.objects.store import ObjectStore
 
     try:
         options = storage_options(lake.options)

@@ -11,9 +11,9 @@ from headrace.cli.output import count
 from headrace.cli.trial import Said
 from headrace.config import Config
 from headrace.config_files import FileSource
-from headrace.producers.archive_unpacking import unpack
-from headrace.producers.files.archive_kind import ArchiveKind, find_archive
-from headrace.producers.files.scan import FileStat
+from headrace.producers.archives.kind import ArchiveKind, find_archive
+from headrace.producers.archives.unpacking import unpack
+from headrace.producers.folders.scan import FileStat
 from headrace.producers.spool import Spool
 
 _MEMBERS_READ: Final = 3

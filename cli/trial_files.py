@@ -10,10 +10,10 @@ from headrace.cli.trial import Said
 from headrace.config import Config
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError, UsageError
-from headrace.producers.files.archive_kind import find_archive
+from headrace.producers.archives.kind import find_archive
 from headrace.producers.files.bad_share import check_share
 from headrace.producers.files.preview import preview
-from headrace.producers.files.scan import WantedNames, scan
+from headrace.producers.folders.scan import WantedNames, scan
 
 if TYPE_CHECKING:
     from pathlib import Path

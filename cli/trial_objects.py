@@ -12,20 +12,20 @@ from headrace.cli.trial import Said
 from headrace.cli.trial_files import try_file
 from headrace.config import Config
 from headrace.config_files import FileSource
-from headrace.producers.files.object_errors import (
+from headrace.producers.folders.scan import FileStat, WantedNames
+from headrace.producers.objects.errors import (
     ObjectChangedError,
     ObjectStoreError,
     ObjectUnreadableError,
 )
-from headrace.producers.files.object_listing import wanted_objects
-from headrace.producers.files.scan import FileStat, WantedNames
-from headrace.producers.object_intake import open_store
+from headrace.producers.objects.intake import open_store
+from headrace.producers.objects.listing import wanted_objects
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from headrace.producers.files.object_listing import ObjectStat
-    from headrace.producers.files.object_store import ObjectStore
+    from headrace.producers.objects.listing import ObjectStat
+    from headrace.producers.objects.store import ObjectStore
 
 # What a contract is proposed from.
 _READ_OBJECTS: Final = 50

@@ -10,8 +10,8 @@ from headrace.config import Config
 from headrace.errors import UsageError
 from headrace.producers.decisions import Action, Decision, check, named, standing_for
 from headrace.producers.delivery import NEVER_RETRIED, DeliveryRow, DeliveryState
-from headrace.producers.ledger import Ledger
-from headrace.producers.pipeline import Pipeline
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.receiving import Receiving
 from headrace.producers.retries import Retries
 from headrace.producers.revoker import Revoker

@@ -8,7 +8,7 @@ the same, and is taken out once that one has landed.
 from __future__ import annotations
 
 from headrace.producers.delivery import DeliveryRow
-from headrace.producers.ledger import Ledger
+from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.spool import Spool
 
 

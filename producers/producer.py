@@ -16,18 +16,18 @@ from headrace.config_files import FileSource
 from headrace.errors import ConfigError
 from headrace.producers.api.polling import Polling
 from headrace.producers.api.windows import Span
-from headrace.producers.broker_link import BrokerLink
-from headrace.producers.broker_session import BrokerSession
 from headrace.producers.decider import Decider
 from headrace.producers.decisions import Decision
-from headrace.producers.deliverer import clean_scratch
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.halves import Halves
 from headrace.producers.health import why_unwell
-from headrace.producers.ledger import Ledger
+from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.measures import LedgerCounts, Measures, show_zeros
 from headrace.producers.outcome import ProduceProgress, ProduceSummary
-from headrace.producers.pipeline import Pipeline
+from headrace.producers.publishing.broker_link import BrokerLink
+from headrace.producers.publishing.broker_session import BrokerSession
+from headrace.producers.publishing.deliverer import clean_scratch
+from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.retries import Retries

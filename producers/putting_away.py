@@ -10,8 +10,8 @@ from typing import Final
 
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.follower import Follower
-from headrace.producers.ledger import Receipt
-from headrace.producers.pipeline import Pipeline
+from headrace.producers.ledger.ledger import Receipt
+from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.taking import Taking
 
 # Deliveries land in batches, and some batches at once.

@@ -29,7 +29,7 @@ from headrace.producers.delivery import (
     Origin,
 )
 from headrace.producers.identity import Accepted, original_of
-from headrace.producers.ledger import Ledger, Receipt
+from headrace.producers.ledger.ledger import Ledger, Receipt
 from headrace.producers.spool import Draft, Spool
 
 log = structlog.get_logger("produce")

@@ -16,8 +16,8 @@ from headrace.config import Config
 from headrace.lakehouse.delta import Lake
 from headrace.lakehouse.revocations import Revocation, revoke, revoked_ids
 from headrace.producers.delivery import DeliveryRow, DeliveryState
-from headrace.producers.ledger import Ledger
-from headrace.producers.pipeline import Pipeline
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.spool import Spool
 
 log = structlog.get_logger("produce")

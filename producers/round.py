@@ -20,17 +20,17 @@ from headrace.config_webhook import WebhookSource
 from headrace.producers.api.poll_report import PollReport
 from headrace.producers.api.polling import Polling
 from headrace.producers.api.windows import Span
-from headrace.producers.completeness import waiting_for_markers
 from headrace.producers.delivery import DeliveryRow, DeliveryState
+from headrace.producers.folders.completeness import waiting_for_markers
+from headrace.producers.folders.watched_folder import as_text
 from headrace.producers.follower import Follower
-from headrace.producers.ledger import Ledger, Receipt
+from headrace.producers.ledger.ledger import Ledger, Receipt
 from headrace.producers.outcome import LeftFile, ProduceProgress, ProduceSummary
-from headrace.producers.pipeline import Pipeline
+from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.taking import Taking
 from headrace.producers.task_parts import all_of
 from headrace.producers.unreachable import SourceUnreachableError
 from headrace.producers.upkeep import has_no_source
-from headrace.producers.watched_folder import as_text
 from headrace.producers.webhook.adoption import Adoption
 
 log = structlog.get_logger("produce")

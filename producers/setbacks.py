@@ -8,7 +8,7 @@ from headrace.config import Config
 from headrace.lakehouse.bronze import open_bronze
 from headrace.lakehouse.delta import Lake, LakeTable
 from headrace.producers.delivery import BronzeVersion
-from headrace.producers.ledger import Ledger
+from headrace.producers.ledger.ledger import Ledger
 
 log = structlog.get_logger("produce")
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from headrace.config_files import FileSource
 from headrace.object_place import is_object_place
-from headrace.producers.files.scan import FileStat
-from headrace.producers.follow_intake import FollowIntake
-from headrace.producers.intake import Intake, Look, Taken
-from headrace.producers.ledger import Ledger
-from headrace.producers.put_away import PutAway
+from headrace.producers.folders.intake import Intake, Look, Taken
+from headrace.producers.folders.put_away import PutAway
+from headrace.producers.folders.scan import FileStat
+from headrace.producers.following.intake import FollowIntake
+from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.receiving import Receiving
 from headrace.producers.spool import Spool
 
 if TYPE_CHECKING:
-    from headrace.producers.object_intake import ObjectIntake
-    from headrace.producers.object_put_away import ObjectPutAway
+    from headrace.producers.objects.intake import ObjectIntake
+    from headrace.producers.objects.put_away import ObjectPutAway
 
 
 class SourceIntake(Protocol):
@@ -69,7 +69,7 @@ class Intakes:
         if not is_object_place(source.path):
             return self._put_away.put_away(source_name, source, only)
         if self._objects_put_away is None:
-            from headrace.producers.object_put_away import ObjectPutAway
+            from headrace.producers.objects.put_away import ObjectPutAway
 
             self._objects_put_away = ObjectPutAway(self._ledger, self.of_objects.store)
         return self._objects_put_away.put_away(source_name, source, only)
@@ -79,7 +79,7 @@ class Intakes:
         """The one of prefixes of object stores."""
         if self._of_objects is None:
             # Its client takes half a second to import, and few projects need it.
-            from headrace.producers.object_intake import ObjectIntake
+            from headrace.producers.objects.intake import ObjectIntake
 
             self._of_objects = ObjectIntake(self._ledger, self._spool, self._receiving)
         return self._of_objects

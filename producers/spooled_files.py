@@ -6,8 +6,8 @@ from typing import Final
 
 from headrace.paths import ProjectPaths
 from headrace.producers.delivery import DeliveryRow, DeliveryState
-from headrace.producers.files.scan import FileStat
-from headrace.producers.ledger import list_deliveries
+from headrace.producers.folders.scan import FileStat
+from headrace.producers.ledger.ledger import list_deliveries
 from headrace.producers.spool import Spool
 
 _MOST: Final = 50

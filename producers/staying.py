@@ -14,10 +14,10 @@ from headrace.config_files import FileSource
 from headrace.errors import BrokerError, ClaimedError, LakeError
 from headrace.object_place import is_object_place
 from headrace.producers.ask_desk import AskDesk
-from headrace.producers.object_watch import ObjectWatch
+from headrace.producers.folders.source_watch import SourceWatch
+from headrace.producers.objects.watch import ObjectWatch
 from headrace.producers.producer import Producer, producing
 from headrace.producers.putting_away import PuttingAway
-from headrace.producers.source_watch import SourceWatch
 from headrace.producers.taking import Taking
 from headrace.producers.task_parts import beside
 from headrace.producers.upkeep import only_producer

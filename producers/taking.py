@@ -18,9 +18,9 @@ from headrace.config import Source
 from headrace.config_files import FileSource
 from headrace.metrics import LAST_SCAN, SCAN_SECONDS, WAITING_FILES
 from headrace.producers.delivery import DeliveryRow
-from headrace.producers.files.scan import FileStat
-from headrace.producers.intake import CHUNK_FILES
-from headrace.producers.pipeline import Pipeline
+from headrace.producers.folders.intake import CHUNK_FILES
+from headrace.producers.folders.scan import FileStat
+from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.source_intake import Intakes
 from headrace.producers.unreachable import SourceUnreachableError
 

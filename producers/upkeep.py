@@ -15,7 +15,7 @@ from headrace.lakehouse.bronze import deliveries_of
 from headrace.lakehouse.claims import claim_source
 from headrace.lakehouse.delta import Lake
 from headrace.producers.delivery import OUTSTANDING_STATES, DeliveryRow, DeliveryState
-from headrace.producers.ledger import Ledger
+from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.reconcile import reconcile
 from headrace.producers.spool import Spool
 

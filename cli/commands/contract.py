@@ -12,8 +12,8 @@ from headrace.cli.options import project_option
 if TYPE_CHECKING:
     from headrace.config import Config
     from headrace.config_files import FileSource
-    from headrace.producers.files.proposal import ContractProposal
-    from headrace.producers.files.scan import FileStat
+    from headrace.producers.folders.scan import FileStat
+    from headrace.producers.inference.proposal import ContractProposal
 
 # Above this the first date comes from the sample alone: reading everything would take minutes.
 _READ_WHOLE_BYTES: Final = 4_000_000_000
@@ -85,8 +85,8 @@ def _propose(config: Config, stream: str) -> ContractProposal:
     from headrace.errors import UsageError
     from headrace.object_place import is_object_place
     from headrace.producers.api.spooled_pages import spooled_pages
-    from headrace.producers.files.inference import infer_contract
-    from headrace.producers.files.scan import WantedNames, scan
+    from headrace.producers.folders.scan import WantedNames, scan
+    from headrace.producers.inference.inference import infer_contract
     from headrace.producers.spooled_files import spooled_files
 
     config.paths.scratch.mkdir(parents=True, exist_ok=True)

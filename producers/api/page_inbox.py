@@ -19,7 +19,7 @@ from headrace.producers.api.names import request_name
 from headrace.producers.api.page import Page, PageRequest, Pairs, Validators
 from headrace.producers.api.request import address
 from headrace.producers.delivery import Cursor, DeliveryRow, DeliveryState, IdentityBy, Origin
-from headrace.producers.ledger import Ledger, Receipt
+from headrace.producers.ledger.ledger import Ledger, Receipt
 from headrace.producers.receiving import Arrived, Receiving
 from headrace.producers.spool import Spool
 

@@ -12,7 +12,7 @@ from fastavro.schema import SchemaParseException
 
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.avro_blocks import BLOCK_FAULTS, check_blocks
-from headrace.producers.files.json_form import record_json
+from headrace.producers.files.json.form import record_json
 
 # What fastavro meets in bytes that are no Avro: it does not look before it leaps.
 _DAMAGE: Final[tuple[type[Exception], ...]] = (

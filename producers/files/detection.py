@@ -10,19 +10,19 @@ import orjson
 
 from headrace.config_files import FileFormat, FileSource
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files.csv_detection import detect_csv
+from headrace.producers.files.csv.detection import detect_csv
 from headrace.producers.files.event_columns import check_event_column
 from headrace.producers.files.event_times import EventTimes, time_in_name
 from headrace.producers.files.first_look import Look, look_at
-from headrace.producers.files.geojson import FEATURES, holds_features
-from headrace.producers.files.json_path import parse_column
-from headrace.producers.files.json_reading import check_paths
+from headrace.producers.files.json.geojson import FEATURES, holds_features
+from headrace.producers.files.json.path import parse_column
+from headrace.producers.files.json.reading import check_paths
 from headrace.producers.files.line_patterns import compile_pattern, shipped_for
 from headrace.producers.files.line_records import WHOLE_LINE
 from headrace.producers.files.reading import Reading
 from headrace.producers.files.signatures import BINARY_FORMATS, XML_DOCUMENT, describe_markup
-from headrace.producers.files.xml_check import find_records_path
-from headrace.producers.files.xml_path import XmlPath
+from headrace.producers.files.xml.check import find_records_path
+from headrace.producers.files.xml.path import XmlPath
 from headrace.stream import Stream
 
 _JSON_NAMES: Final = (".json", ".geojson")

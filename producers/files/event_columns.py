@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files.json_path import parse_column
+from headrace.producers.files.json.path import parse_column
 from headrace.producers.files.reading import Reading
 
 

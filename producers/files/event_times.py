@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from headrace.errors import DeliveryRejectedError
 from headrace.event_time import event_time_reader, parse_event_time
-from headrace.producers.files.json_path import Steps, parse_column
+from headrace.producers.files.json.path import Steps, parse_column
 from headrace.producers.files.reading import Reading
 
 

@@ -25,8 +25,8 @@ from python_calamine import (
     SheetVisibleEnum,
 )
 
-from headrace.producers.files.csv_grammar import unique_names
-from headrace.producers.files.json_form import plain_text, record_json
+from headrace.producers.files.csv.grammar import unique_names
+from headrace.producers.files.json.form import plain_text, record_json
 
 MAX_MEMORY_BYTES: Final = 2_000_000_000
 _MAX_CPU_SECONDS: Final = 900

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, Final
 
-from headrace.producers.files.json_records import Piece, cut_lines
+from headrace.producers.files.json.records import Piece, cut_lines
 from headrace.producers.files.line_patterns import compile_pattern
 from headrace.producers.files.reading import Reading
 from headrace.producers.files.text_encoding import describe_bad_byte

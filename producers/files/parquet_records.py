@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files.csv_grammar import unique_names
+from headrace.producers.files.csv.grammar import unique_names
 
 _BATCH_BYTES: Final = 8_000_000
 _BATCH_ROWS: Final = 16_384

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from headrace.producers.files.csv_grammar import Dialect
+from headrace.producers.files.csv.grammar import Dialect
 
 if TYPE_CHECKING:
     from headrace.config_files import FileFormat, FileSource

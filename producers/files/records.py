@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files.csv_records import read_csv_batches
+from headrace.producers.files.csv.records import read_csv_batches
 from headrace.producers.files.event_times import EventTimes
-from headrace.producers.files.json_form import record_json
-from headrace.producers.files.json_path import find_text
-from headrace.producers.files.json_reading import json_pieces
-from headrace.producers.files.json_records import Piece, parse_record
+from headrace.producers.files.json.form import record_json
+from headrace.producers.files.json.path import find_text
+from headrace.producers.files.json.reading import json_pieces
+from headrace.producers.files.json.records import Piece, parse_record
 from headrace.producers.files.line_records import read_lines
 from headrace.producers.files.reading import Reading
 from headrace.producers.files.row_reading import Record, read_elements, read_rows

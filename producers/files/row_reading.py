@@ -16,9 +16,9 @@ import orjson
 from headrace.producers.files.compression import decompressed_copy
 from headrace.producers.files.event_columns import check_event_column
 from headrace.producers.files.reading import Reading
-from headrace.producers.files.xml_check import check_xml
-from headrace.producers.files.xml_path import XmlPath
-from headrace.producers.files.xml_records import read_xml
+from headrace.producers.files.xml.check import check_xml
+from headrace.producers.files.xml.path import XmlPath
+from headrace.producers.files.xml.records import read_xml
 
 # A record as JSON text (None: not made yet), and its fields.
 Record = tuple[bytes | None, Mapping[str, object]]

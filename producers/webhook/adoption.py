@@ -21,8 +21,8 @@ from headrace.errors import LedgerError
 from headrace.metrics import WAITING_CALL_BYTES
 from headrace.producers.delivery import Cursor, DeliveryRow, Origin
 from headrace.producers.follower import Follower
-from headrace.producers.ledger import Ledger, Receipt
-from headrace.producers.pipeline import Pipeline
+from headrace.producers.ledger.ledger import Ledger, Receipt
+from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.receiving import Arrived, Receiving
 from headrace.producers.spool import Spool, spool_errors
 from headrace.producers.webhook.call import Call

@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 
 from headrace.config_webhook import WebhookSource
 from headrace.producers.delivery import Exchange
-from headrace.producers.files.json_records import Piece
+from headrace.producers.files.json.records import Piece
 from headrace.producers.files.reading import Reading
 from headrace.producers.webhook.cloud_events import Mode, around_data, mode_of
 from headrace.producers.webhook.headers import Headers

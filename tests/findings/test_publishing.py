@@ -21,11 +21,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from headrace.errors import BrokerError
 from headrace.infra.broker import producers
 from headrace.infra.broker.server import BrokerServer
-from headrace.producers import deliverer
-from headrace.producers.broker_link import BrokerLink
 from headrace.producers.delivery import DeliveryRow, FrozenReading
 from headrace.producers.files.reading import Reading, detect
-from headrace.producers.landing import BronzeWatch, Sight
+from headrace.producers.publishing import deliverer
+from headrace.producers.publishing.broker_link import BrokerLink
+from headrace.producers.publishing.landing import BronzeWatch, Sight
 from headrace.producers.service import produce_once
 from parts.kafka import KafkaNode
 from support.produce_landing import CONFIG_QUICK, consuming, land

@@ -21,8 +21,8 @@ from headrace.consumers.intervals import Intervals
 from headrace.consumers.landed import Landed
 from headrace.infra.broker.server import BrokerServer
 from headrace.lakehouse.delta import LakeTable
-from headrace.producers.deliverer import Deliverer
 from headrace.producers.delivery import DeliveryRow
+from headrace.producers.publishing.deliverer import Deliverer
 from headrace.producers.service import produce_once
 from support.consume_project import ConsumeProject, ids
 from support.hand_fed import HandFed

@@ -14,8 +14,8 @@ from typing import Final
 from unittest.mock import patch
 
 from headrace.config_files import ArchiveOptions, FileSource
-from headrace.producers.archive_unpacking import unpack
-from headrace.producers.files.archive_kind import find_archive
+from headrace.producers.archives.kind import find_archive
+from headrace.producers.archives.unpacking import unpack
 from headrace.producers.spool import Spool
 from support.archive_files import (
     COMPRESS,

@@ -11,9 +11,9 @@ from botocore.awsrequest import AWSRequest, AWSResponse
 
 from headrace.errors import HeadraceError
 from headrace.object_place import object_place
-from headrace.producers.files.object_listing import origin_of, wanted_objects
-from headrace.producers.files.object_store import ObjectStore, StoredObject
-from headrace.producers.files.scan import WantedNames
+from headrace.producers.folders.scan import WantedNames
+from headrace.producers.objects.listing import origin_of, wanted_objects
+from headrace.producers.objects.store import ObjectStore, StoredObject
 from headrace.storage_options import storage_options
 
 _OPTIONS: Final = {

@@ -16,7 +16,7 @@ from headrace.producers.api.page_inbox import PageInbox
 from headrace.producers.api.poller import Poller
 from headrace.producers.api.windows import Span, span_of_dates
 from headrace.producers.delivery import DeliveryState
-from headrace.producers.ledger import Ledger
+from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.receiving import Receiving
 from headrace.producers.spool import Spool
 from support.polled import NOW, PolledProject

@@ -23,7 +23,7 @@ from headrace.lakehouse.revocations import revoked_ids
 from headrace.producers import revoker
 from headrace.producers.decisions import Action, Decision
 from headrace.producers.delivery import DeliveryRow
-from headrace.producers.ledger import Ledger, list_deliveries
+from headrace.producers.ledger.ledger import Ledger, list_deliveries
 from headrace.producers.outcome import ProduceSummary
 from headrace.producers.service import produce_once
 from headrace.producers.spool import Spool
@@ -208,7 +208,8 @@ async def test_a_rejected_one_is_retried_when_it_is_asked_for(
     project.drop_rows("a.csv", ROWS)
     # An older headrace, that could not read such files.
     older = patch(
-        "headrace.producers.deciding_reading.detect", side_effect=DeliveryRejectedError("no table")
+        "headrace.producers.publishing.deciding_reading.detect",
+        side_effect=DeliveryRejectedError("no table"),
     )
     with older:
         await produce_once(project.config, bootstrap_servers=servers)
@@ -225,7 +226,7 @@ async def test_a_rejected_one_is_retried_when_it_is_asked_for(
 async def test_damaged_bytes_are_not_published(
     project: ProduceProject, embedded_broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = "headrace.producers.landing_watch"
+    watch = "headrace.producers.publishing.landing_watch"
     monkeypatch.setattr(f"{watch}.pause_before_republishing", lambda _: 0.0)
     monkeypatch.setattr(f"{watch}._THOROUGH_LOOK_SECONDS", 0.5)
     servers = embedded_broker.bootstrap_servers

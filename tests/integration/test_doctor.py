@@ -17,7 +17,7 @@ from werkzeug.serving import make_server
 
 from headrace.config import BrokerSection
 from headrace.infra.broker.server import BrokerServer
-from headrace.producers.broker_checkup import check_broker
+from headrace.producers.publishing.broker_checkup import check_broker
 from parts.s3 import S3Server
 from support.cli_project import CliProject
 

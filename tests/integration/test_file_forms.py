@@ -20,9 +20,9 @@ from click.testing import CliRunner
 from headrace.cli.group import cli
 from headrace.config_file import load_config
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files.inference import infer_contract
 from headrace.producers.files.preview import Preview, preview
-from headrace.producers.files.scan import FileStat
+from headrace.producers.folders.scan import FileStat
+from headrace.producers.inference.inference import infer_contract
 from support.doc_configs import project_of
 from support.file_forms import (
     OLD_WORKBOOK,

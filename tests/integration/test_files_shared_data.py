@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from headrace.config_files import FileSource
-from headrace.producers.files.inference import infer_contract
 from headrace.producers.files.reading import detect
 from headrace.producers.files.records import RecordBatch, read_records
-from headrace.producers.files.scan import WantedNames, scan
+from headrace.producers.folders.scan import WantedNames, scan
+from headrace.producers.inference.inference import infer_contract
 from headrace.stream import Stream
 
 SOURCE = FileSource(kind="files", path="inbox", stream="events")

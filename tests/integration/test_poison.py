@@ -20,7 +20,7 @@ from headrace.consumers import membership
 from headrace.errors import BrokerError
 from headrace.infra.broker.server import BrokerServer
 from headrace.infra.broker.settings import BrokerSettings
-from headrace.producers.broker_link import BrokerLink
+from headrace.producers.publishing.broker_link import BrokerLink
 from parts.kafka import KafkaNode
 from support.consume_project import ConsumeProject, delivery, ids, wait_for
 from support.raw_batches import raw_batch, raw_record, send_raw

@@ -15,7 +15,7 @@ import pytest
 
 from headrace.infra.broker.server import BrokerServer
 from headrace.producers.delivery import DeliveryRow
-from headrace.producers.ledger import list_deliveries
+from headrace.producers.ledger.ledger import list_deliveries
 from headrace.producers.service import produce_once
 from support.produce_project import ProduceProject, TopicRecord, lasting_port, read_topic
 
@@ -174,7 +174,7 @@ async def test_a_delivery_half_sent_to_a_wiped_broker_starts_over(
 async def test_a_broker_that_restarts_meanwhile_is_waited_for(
     project: ProduceProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.producers.pipeline._LEDGER_FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr("headrace.producers.publishing.pipeline._LEDGER_FLUSH_SECONDS", 0.01)
     folder = tmp_path / "data"
     project.drop_rows("a.csv", 60_000)
     async with BrokerServer(folder, port=lasting_port()) as broker:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headrace.errors import BrokerError, ConfigError, LedgerError, ProjectLockedError
-from headrace.producers import broker_session
-from headrace.producers.ledger import list_deliveries
+from headrace.producers.ledger.ledger import list_deliveries
 from headrace.producers.outcome import ProduceProgress, ProduceSummary
+from headrace.producers.publishing import broker_session
 from headrace.producers.service import produce_once
 from support.produce_project import CONFIG, ProduceProject, read_topic
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.infra.broker.server import BrokerServer
-from headrace.producers.ledger import list_deliveries
+from headrace.producers.ledger.ledger import list_deliveries
 from headrace.producers.service import produce_once
 from support.produce_landing import (
     CONFIG_QUICK,
@@ -109,8 +109,8 @@ async def test_what_has_landed_is_not_published_again_to_a_wiped_broker(
 async def test_a_broker_wiped_under_a_living_producer_and_consumer_loses_nothing(
     project: ProduceProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.producers.pipeline._LEDGER_FLUSH_SECONDS", 0.01)
-    monkeypatch.setattr("headrace.producers.landing_watch._THOROUGH_LOOK_SECONDS", 1.0)
+    monkeypatch.setattr("headrace.producers.publishing.pipeline._LEDGER_FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr("headrace.producers.publishing.landing_watch._THOROUGH_LOOK_SECONDS", 1.0)
     for name in ("a.csv", "b.csv", "c.csv"):
         project.drop_rows(name, 40_000)
     async with BrokerServer(tmp_path / "first", port=lasting_port()) as broker:

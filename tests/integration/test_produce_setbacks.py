@@ -14,8 +14,8 @@ from headrace.config_file import load_config
 from headrace.errors import BrokerError, ConfigError
 from headrace.infra.broker.server import BrokerServer
 from headrace.producers.delivery import DeliveryRow, FrozenReading
-from headrace.producers.intake import Intake
-from headrace.producers.ledger import Ledger, list_deliveries
+from headrace.producers.folders.intake import Intake
+from headrace.producers.ledger.ledger import Ledger, list_deliveries
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.service import produce_once
@@ -158,8 +158,8 @@ async def test_what_a_restore_took_from_bronze_lands_again(
 async def test_a_broker_that_never_comes_back_ends_the_wait(
     project: ProduceProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.producers.landing_watch._THOROUGH_LOOK_SECONDS", 0.2)
-    monkeypatch.setattr("headrace.producers.topic_looks._BROKER_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("headrace.producers.publishing.landing_watch._THOROUGH_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("headrace.producers.publishing.topic_looks._BROKER_PATIENCE_SECONDS", 1.0)
     project.drop("a.csv", "x")
     async with BrokerServer(tmp_path / "data") as broker:
         servers = broker.bootstrap_servers

@@ -17,10 +17,10 @@ from prometheus_client import REGISTRY
 from headrace.cli.ask_producer import ProducerToldError, ask_producer
 from headrace.config_files import FileSource
 from headrace.infra.broker.server import BrokerServer
-from headrace.producers import source_watch
 from headrace.producers import staying as staying_producer
-from headrace.producers.files.folder_events import FolderEvents
 from headrace.producers.files.reading import Reading, detect
+from headrace.producers.folders import source_watch
+from headrace.producers.folders.folder_events import FolderEvents
 from headrace.stream import Stream
 from support.produce_landing import CONFIG_QUICK, bronze_ids, consuming, expected_ids
 from support.produce_project import CONFIG, ProduceProject, lasting_port, read_topic
@@ -360,7 +360,7 @@ async def test_a_lake_that_is_set_back_meanwhile_gets_its_records_again(
     project: ProduceProject, embedded_broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(staying_producer, "_SETBACKS_SECONDS", 0.2)
-    monkeypatch.setattr("headrace.producers.landing_watch._THOROUGH_LOOK_SECONDS", 0.5)
+    monkeypatch.setattr("headrace.producers.publishing.landing_watch._THOROUGH_LOOK_SECONDS", 0.5)
     project.write(CONFIG_QUICK)
     servers = embedded_broker.bootstrap_servers
     bronze = str(project.root / "lake" / "bronze" / "sales")
@@ -385,13 +385,13 @@ async def test_a_delivery_that_nobody_expected_keeps_no_other(
             raise ZeroDivisionError("our own mistake")
         return detect(path, name, source, stream)
 
-    monkeypatch.setattr("headrace.producers.deciding_reading.detect", stumble)
+    monkeypatch.setattr("headrace.producers.publishing.deciding_reading.detect", stumble)
     async with staying(project.config, embedded_broker.bootstrap_servers) as producer:
         project.drop("bad.csv", "x")
         project.drop("good.csv", "y")
         await until(lambda: names(project, "published") == {"good.csv"})
         await until(lambda: any(row.reason for row in deliveries(project)))
-        monkeypatch.setattr("headrace.producers.deciding_reading.detect", detect)
+        monkeypatch.setattr("headrace.producers.publishing.deciding_reading.detect", detect)
         assert (await ask(producer))["published"] == 1
     assert names(project, "published") == {"bad.csv", "good.csv"}
     assert [row.reason for row in deliveries(project)] == [None, None]

@@ -25,8 +25,8 @@ from headrace.producers import upkeep
 from headrace.producers.decisions import Action, Decision
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.files.records import RecordBatch, read_records
-from headrace.producers.landing_watch import LandingWatch
-from headrace.producers.ledger import Ledger, list_deliveries
+from headrace.producers.ledger.ledger import Ledger, list_deliveries
+from headrace.producers.publishing.landing_watch import LandingWatch
 from headrace.producers.receiving import Receiving
 from headrace.producers.service import produce_once
 from headrace.producers.spool import Spool
@@ -185,7 +185,7 @@ async def test_no_room_is_made_for_what_cannot_be_read_to_its_end(
         project.drop("x.csv", "1", "2")
         await land(project, servers)
         project.drop("x.csv", "1", "2", "3")
-        with patch("headrace.producers.deliverer.read_records", broken_at_its_end):
+        with patch("headrace.producers.publishing.deliverer.read_records", broken_at_its_end):
             summary = await land(project, servers)
     assert summary.rejected == 1
     assert items(project) == once("1", "2")
@@ -200,7 +200,7 @@ async def test_what_was_rejected_in_anothers_place_is_tried_again(
         await land(project, servers)
         first = rows(project)[0].delivery_id
         unreadable = DeliveryRejectedError("no table")
-        with patch("headrace.producers.deciding_reading.detect", side_effect=unreadable):
+        with patch("headrace.producers.publishing.deciding_reading.detect", side_effect=unreadable):
             await decide(project, servers, Action.REREAD, first)
         assert [row.state for row in rows(project)] == ["landed", "rejected"]
         await decide(project, servers, Action.REREAD, first)

@@ -17,8 +17,8 @@ from faults.webhook_kills import kill_under_load
 from headrace.infra.broker.server import BrokerServer
 from headrace.producers.delivery import Exchange, IdentityBy
 from headrace.producers.producer import producer_at_work
+from headrace.producers.publishing.small_deliveries import SmallDeliveries
 from headrace.producers.service import produce_once
-from headrace.producers.small_deliveries import SmallDeliveries
 from headrace.producers.spool import Spool
 from headrace.producers.webhook.call import Call
 from headrace.producers.webhook.journal import Journal
@@ -100,9 +100,11 @@ async def test_every_payload_of_github_is_on_the_topic_byte_for_byte_with_its_ev
 async def test_calls_are_answered_while_broker_and_lake_are_away(
     project: ProduceProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.producers.broker_session.CONNECT_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(
+        "headrace.producers.publishing.broker_session.CONNECT_PATIENCE_SECONDS", 0.2
+    )
     monkeypatch.setattr("headrace.producers.staying._ANEW_SECONDS", 0.1)
-    monkeypatch.setattr("headrace.producers.publisher.STALLED_AFTER_SECONDS", 2.0)
+    monkeypatch.setattr("headrace.producers.publishing.publisher.STALLED_AFTER_SECONDS", 2.0)
     port = lasting_port()
     lake = project.root / "lake"
     lake.write_text("no folder")

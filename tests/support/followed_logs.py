@@ -9,9 +9,9 @@ from pathlib import Path
 
 from headrace.config_files import FileSource, LinesOptions
 from headrace.producers.delivery import DeliveryRow, DeliveryState
-from headrace.producers.follow_intake import FollowIntake
-from headrace.producers.intake import Look
-from headrace.producers.ledger import Ledger
+from headrace.producers.folders.intake import Look
+from headrace.producers.following.intake import FollowIntake
+from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.spool import Spool

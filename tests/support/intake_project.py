@@ -7,8 +7,8 @@ from pathlib import Path
 
 from headrace.config_files import FileSource
 from headrace.producers.delivery import DeliveryRow, DeliveryState
-from headrace.producers.intake import Intake, Look, Taken
-from headrace.producers.ledger import Ledger
+from headrace.producers.folders.intake import Intake, Look, Taken
+from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.retries import Retries

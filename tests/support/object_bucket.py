@@ -12,7 +12,7 @@ from urllib.parse import quote
 import boto3
 
 from headrace.object_place import object_place
-from headrace.producers.files.object_store import ObjectStore
+from headrace.producers.objects.store import ObjectStore
 from headrace.storage_options import storage_options
 from parts.s3 import S3Server
 

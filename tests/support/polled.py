@@ -18,7 +18,7 @@ from headrace.producers.api.poll_report import PollReport
 from headrace.producers.api.poller import Poller
 from headrace.producers.api.windows import Span
 from headrace.producers.delivery import DeliveryRow
-from headrace.producers.ledger import Ledger, Receipt, list_cursors, list_deliveries
+from headrace.producers.ledger.ledger import Ledger, Receipt, list_cursors, list_deliveries
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.spool import Spool

@@ -30,7 +30,7 @@ PRODUCE = """
 import asyncio, sys
 from pathlib import Path
 from headrace.config_file import load_config
-from headrace.producers import pipeline
+from headrace.producers.publishing import pipeline
 from headrace.producers.service import produce_once
 pipeline._LEDGER_FLUSH_SECONDS = 0.01
 asyncio.run(produce_once(load_config(Path(sys.argv[1])), bootstrap_servers=sys.argv[2]))

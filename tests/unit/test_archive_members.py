@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files.archive_kind import ArchiveKind, find_archive
-from headrace.producers.files.archive_member import (
+from headrace.producers.archives.kind import ArchiveKind, find_archive
+from headrace.producers.archives.member import (
     BrokenArchiveError,
     DamagedMemberError,
     Member,
 )
-from headrace.producers.files.archive_names import WantedMembers, plain_name, why_unsafe
-from headrace.producers.files.archive_tar import tar_members
-from headrace.producers.files.archive_zip import zip_members
+from headrace.producers.archives.names import WantedMembers, plain_name, why_unsafe
+from headrace.producers.archives.tar import tar_members
+from headrace.producers.archives.zip import zip_members
 from headrace.producers.files.compression import open_decompressed
 from support.archive_files import (
     COMPRESS,

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 
 from headrace.config import BrokerSection
 from headrace.infra.broker.server import BrokerServer
-from headrace.producers.broker_link import BrokerLink, LinkLostError
+from headrace.producers.publishing.broker_link import BrokerLink, LinkLostError
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from headrace.lakehouse.bronze import (
 )
 from headrace.lakehouse.delta import Lake
 from headrace.producers.delivery import BronzeVersion, DeliveryRow, DeliveryState
-from headrace.producers.landing import (
+from headrace.producers.publishing.landing import (
     BronzeWatch,
     Landing,
     Sight,

@@ -17,16 +17,17 @@ from hypothesis import strategies as st
 
 from headrace.config_files import CsvOptions, FileSource
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files import csv_rows, csv_segments
-from headrace.producers.files.csv_grammar import (
+from headrace.producers.files.csv import rows as csv_rows
+from headrace.producers.files.csv import segments as csv_segments
+from headrace.producers.files.csv.grammar import (
     MAX_ROW_BYTES,
     Dialect,
     Row,
     RowGrammar,
     unique_names,
 )
-from headrace.producers.files.csv_records import Converter
-from headrace.producers.files.csv_segments import SegmentReader
+from headrace.producers.files.csv.records import Converter
+from headrace.producers.files.csv.segments import SegmentReader
 from headrace.producers.files.reading import Reading, detect
 from headrace.producers.files.records import RecordBatch, read_records
 from headrace.producers.files.unreadable import UnreadableLog

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files import inference
-from headrace.producers.files.column_profile import load_sample, profile_column
 from headrace.producers.files.database import connect
-from headrace.producers.files.inference import infer_contract
 from headrace.producers.files.preview import PreviewedRecord, preview
-from headrace.producers.files.proposal import ContractProposal, contract_names
-from headrace.producers.files.scan import WantedNames, scan
-from headrace.producers.files.type_choice import TypeChoice, choose_type, words
+from headrace.producers.folders.scan import WantedNames, scan
+from headrace.producers.inference import inference
+from headrace.producers.inference.column_profile import load_sample, profile_column
+from headrace.producers.inference.inference import infer_contract
+from headrace.producers.inference.proposal import ContractProposal, contract_names
+from headrace.producers.inference.type_choice import TypeChoice, choose_type, words
 from headrace.stream import RESERVED_COLUMNS, Stream
 
 SOURCE = FileSource(kind="files", path="inbox", stream="sales")

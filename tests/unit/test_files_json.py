@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files import json_records, json_values
-from headrace.producers.files.json_path import find_text, parse_column
-from headrace.producers.files.json_records import cut_lines
-from headrace.producers.files.json_values import cut_values
+from headrace.producers.files.json import records as json_records
+from headrace.producers.files.json import values as json_values
+from headrace.producers.files.json.path import find_text, parse_column
+from headrace.producers.files.json.records import cut_lines
+from headrace.producers.files.json.values import cut_values
 from headrace.producers.files.reading import Reading, detect
 from headrace.producers.files.records import read_records
 from headrace.stream import Stream

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.producers.files.scan import (
+from headrace.producers.folders.scan import (
     FileStat,
     WantedNames,
     is_settled,

@@ -16,8 +16,8 @@ from watchdog.events import (
     FileSystemEvent,
 )
 
-from headrace.producers.files.folder_events import ChangeKind, FolderChange, FolderEvents
-from headrace.producers.files.scan import WantedNames
+from headrace.producers.folders.folder_events import ChangeKind, FolderChange, FolderEvents
+from headrace.producers.folders.scan import WantedNames
 
 BOX = Path("/data/inbox")
 WRITTEN = FolderChange(ChangeKind.WRITTEN, "a.csv")

@@ -14,8 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace.config_files import CsvOptions
-from headrace.producers import follow_intake
 from headrace.producers.delivery import Cursor, DeliveryState
+from headrace.producers.following import intake as follow_intake
 from headrace.producers.spool import Spool
 from support.followed_logs import LOGS, FollowedLogs
 
@@ -254,7 +254,7 @@ def test_a_rotation_between_look_and_taking_is_noticed(logs: FollowedLogs) -> No
 def test_what_was_taken_whole_before_it_was_followed_is_not_taken_again(
     tmp_path: Path,
 ) -> None:
-    from headrace.producers.intake import Intake
+    from headrace.producers.folders.intake import Intake
 
     logs = FollowedLogs(tmp_path)
     whole = LOGS.model_copy(update={"follow": False})
@@ -271,7 +271,7 @@ def test_what_was_taken_whole_before_it_was_followed_is_not_taken_again(
 def test_whatever_became_of_what_was_taken_whole_it_is_not_followed_again(
     tmp_path: Path, done: str
 ) -> None:
-    from headrace.producers.intake import Intake
+    from headrace.producers.folders.intake import Intake
 
     logs = FollowedLogs(tmp_path)
     whole = LOGS.model_copy(update={"follow": False})

@@ -21,9 +21,9 @@ from headrace.producers.delivery import (
     FrozenReading,
     RecordCount,
 )
-from headrace.producers.intake import Look
+from headrace.producers.folders.intake import Look
+from headrace.producers.folders.watched_folder import WatchedFolder
 from headrace.producers.retries import config_fingerprint
-from headrace.producers.watched_folder import WatchedFolder
 from headrace.stream import Stream
 from support.deliveries import BEGAN, identity
 from support.intake_project import SOURCE, IntakeProject

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files import json_reading
-from headrace.producers.files.json_documents import cut_documents, dump_exactly, load_exactly
-from headrace.producers.files.json_place import (
+from headrace.producers.files.json import reading as json_reading
+from headrace.producers.files.json.documents import cut_documents, dump_exactly, load_exactly
+from headrace.producers.files.json.place import (
     Place,
     PlacedByLine,
     PlacedRecords,

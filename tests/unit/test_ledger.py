@@ -21,7 +21,7 @@ from headrace.producers.delivery import (
     RecordCount,
 )
 from headrace.producers.identity import Accepted
-from headrace.producers.ledger import (
+from headrace.producers.ledger.ledger import (
     Acknowledgement,
     Ledger,
     Receipt,

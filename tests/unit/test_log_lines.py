@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from headrace.config_files import LINE_PATTERNS
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files.json_records import Piece, cut_lines
+from headrace.producers.files.json.records import Piece, cut_lines
 from headrace.producers.files.line_patterns import SHIPPED, compile_pattern, shipped_for
 from headrace.producers.files.line_records import parse_line
 from support.file_forms import batches, errors, records, source, values

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from headrace.producers.log_matching import Matched, is_rotated, match_logs
-from headrace.producers.log_position import COMPARED_BYTES, LogPosition, beginning_of
+from headrace.producers.following.log_matching import Matched, is_rotated, match_logs
+from headrace.producers.following.log_position import COMPARED_BYTES, LogPosition, beginning_of
 
 
 @dataclass(frozen=True)

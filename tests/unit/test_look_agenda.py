@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.producers import look_agenda
-from headrace.producers.look_agenda import DEBOUNCE_SECONDS, Due, LookAgenda, settles_in
+from headrace.producers.folders import look_agenda
+from headrace.producers.folders.look_agenda import DEBOUNCE_SECONDS, Due, LookAgenda, settles_in
 
 NOW = 1_000.0
 

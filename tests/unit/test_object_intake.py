@@ -22,12 +22,12 @@ from headrace.producers.delivery import (
     FrozenReading,
     RecordCount,
 )
-from headrace.producers.files.object_errors import ObjectUnreadableError
-from headrace.producers.files.object_store import ObjectStore, StoredObject
-from headrace.producers.intake import Intake, Look, Taken
-from headrace.producers.ledger import Ledger
-from headrace.producers.object_intake import ObjectIntake, open_store
-from headrace.producers.object_put_away import ObjectPutAway
+from headrace.producers.folders.intake import Intake, Look, Taken
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.objects.errors import ObjectUnreadableError
+from headrace.producers.objects.intake import ObjectIntake, open_store
+from headrace.producers.objects.put_away import ObjectPutAway
+from headrace.producers.objects.store import ObjectStore, StoredObject
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.source_intake import Intakes, SourceIntake

@@ -12,12 +12,12 @@ import pytest
 from faults.proxy import FaultyProxy
 from headrace.errors import HeadraceError
 from headrace.object_place import object_place
-from headrace.producers.files.object_errors import (
+from headrace.producers.objects.errors import (
     ObjectChangedError,
     ObjectStoreError,
     ObjectUnreadableError,
 )
-from headrace.producers.files.object_store import ObjectStore
+from headrace.producers.objects.store import ObjectStore
 from headrace.storage_options import storage_options
 from parts.s3 import S3Server
 from support.object_bucket import Bucket

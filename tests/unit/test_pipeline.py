@@ -11,8 +11,8 @@ from typing import Any
 from headrace.config_file import load_config
 from headrace.producers.delivery import DeliveryRow, DeliveryState, FrozenReading, RecordCount
 from headrace.producers.follower import Follower
-from headrace.producers.ledger import Ledger, Receipt
-from headrace.producers.pipeline import Pipeline
+from headrace.producers.ledger.ledger import Ledger, Receipt
+from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.spool import Spool
 from support.deliveries import identity
 

@@ -13,13 +13,13 @@ import structlog
 
 from headrace.config_files import FileSource
 from headrace.producers.delivery import DeliveryState, FrozenReading, RecordCount
-from headrace.producers.files.scan import FileStat
-from headrace.producers.intake import Intake
-from headrace.producers.ledger import Ledger
-from headrace.producers.put_away import PutAway
+from headrace.producers.folders.intake import Intake
+from headrace.producers.folders.put_away import PutAway
+from headrace.producers.folders.scan import FileStat
+from headrace.producers.folders.watched_folder import WatchedFolder
+from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.receiving import Arrived, Receiving, Rejection, SeenArchive
 from headrace.producers.spool import Spool
-from headrace.producers.watched_folder import WatchedFolder
 from support.deliveries import BEGAN
 
 KEEP = FileSource(kind="files", path="inbox", stream="sales", settle=0)
@@ -179,7 +179,7 @@ def test_a_file_renamed_into_its_place_while_it_is_put_away_stays(
             newer.replace(path)
         return False
 
-    monkeypatch.setattr("headrace.producers.files.moving.is_being_written", then_replaced)
+    monkeypatch.setattr("headrace.producers.folders.moving.is_being_written", then_replaced)
     assert shop.put_away(source) == 0
     assert path.read_text() == "B"
     assert not (shop.root / "done").exists() or shop.there("done") == []
@@ -420,7 +420,7 @@ def test_odd_names_are_moved_and_a_folder_that_is_gone_is_no_error(shop: Landing
 
 
 def test_many_files_are_asked_for_at_once(shop: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.producers.ledger_landed._ASKED_ONE_BY_ONE", 2)
+    monkeypatch.setattr("headrace.producers.ledger.landed._ASKED_ONE_BY_ONE", 2)
     for number in range(5):
         shop.drop(f"{number}.csv", str(number))
     shop.take()

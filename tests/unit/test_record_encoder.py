@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from headrace.event import RECORD_TYPE, UNREADABLE_TYPE, EventAttributes, parse_headers
 from headrace.producers.files.records import RecordBatch
 from headrace.producers.files.unreadable import KEPT_BYTES
-from headrace.producers.record_encoder import Envelope, RecordEncoder
+from headrace.producers.publishing.record_encoder import Envelope, RecordEncoder
 
 DELIVERY = "20260301T120000000000-0123456789ab"
 ENVELOPE = Envelope(DELIVERY, "sales", f".headrace/spool/sales/{DELIVERY}/payload")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.producers.files import silent_mounts
-from headrace.producers.files.silent_mounts import (
+from headrace.producers.folders import silent_mounts
+from headrace.producers.folders.silent_mounts import (
     file_system_of,
     is_silent,
     parse_mounts,

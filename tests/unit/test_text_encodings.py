@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files import csv_segments, text_encoding
+from headrace.producers.files import text_encoding
 from headrace.producers.files.accented_lines import AccentedLines
+from headrace.producers.files.csv import segments as csv_segments
 from headrace.producers.files.encoding_guess import guess_encoding, wide_encoding
 from headrace.producers.files.first_look import SAMPLE_BYTES
 from headrace.producers.files.reading import Reading, detect

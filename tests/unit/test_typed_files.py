@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files import avro_blocks
 from headrace.producers.files.excel_process import UnfitError, find_header, sheet_records
-from headrace.producers.files.json_form import plain_text, record_json
+from headrace.producers.files.json.form import plain_text, record_json
 from support.file_forms import (
     batches,
     records,

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files import xml_check
-from headrace.producers.files.json_form import record_json
-from headrace.producers.files.xml_check import check_xml, find_records_path
-from headrace.producers.files.xml_path import XmlPath
-from headrace.producers.files.xml_records import read_xml
+from headrace.producers.files.json.form import record_json
+from headrace.producers.files.xml import check as xml_check
+from headrace.producers.files.xml.check import check_xml, find_records_path
+from headrace.producers.files.xml.path import XmlPath
+from headrace.producers.files.xml.records import read_xml
 from support.file_forms import batches, records, source
 
 ITEM = XmlPath.parse("/rss/channel/item")

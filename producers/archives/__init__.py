@@ -1,0 +1,1 @@
+"""Archives: their members, one by one and within limits, as deliveries."""

@@ -1,0 +1,1 @@
+"""JSON: lines, arrays, records at a path, parallel arrays, GeoJSON."""

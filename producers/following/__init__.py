@@ -1,0 +1,1 @@
+"""Logs that grow: their new complete lines, across rotation and truncation."""

@@ -1,0 +1,1 @@
+"""A stream's contract, proposed from its files."""

@@ -1,0 +1,1 @@
+"""Watched prefixes of object stores."""

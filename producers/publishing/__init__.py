@@ -1,0 +1,1 @@
+"""From the spool onto topics, until all of a delivery has landed."""
