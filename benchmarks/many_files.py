@@ -30,7 +30,7 @@ from headrace.producers.folders.put_away import PutAway
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 
 FILES = int(os.environ.get("MANY_FILES", "100000"))
 FOUND_LIMIT_SECONDS, NEXT_LIMIT_SECONDS = 10.0, 10.0

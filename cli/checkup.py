@@ -105,7 +105,7 @@ def _disk(project: Project) -> Iterator[Finding]:
 
 def _ledger(project: Project) -> Iterator[Finding]:
     from headrace.producers.delivery import DeliveryState
-    from headrace.producers.ledger.ledger import list_deliveries
+    from headrace.producers.ledger.listing import list_deliveries
 
     rows = list_deliveries(project.config.paths.ledger)
     if not rows:

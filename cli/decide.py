@@ -28,7 +28,7 @@ def decide(
     from headrace.cli.project import open_project
     from headrace.cli.run_report import print_report, report_document
     from headrace.producers.decisions import Decision, check, named, standing_for
-    from headrace.producers.ledger.ledger import list_deliveries
+    from headrace.producers.ledger.listing import list_deliveries
 
     opened = open_project(project, stop_in_order=True)
     rows = named(list_deliveries(opened.config.paths.ledger), ids)

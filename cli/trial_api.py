@@ -28,7 +28,8 @@ from headrace.producers.api.unfinished import Unfinished, unfinished_from
 from headrace.producers.api.walk import Walk
 from headrace.producers.delivery import Cursor
 from headrace.producers.files.preview import preview
-from headrace.producers.ledger.ledger import Ledger, list_cursors
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.listing import list_cursors
 
 _SHOWN_HEADERS: Final = ("content-type", "etag", "last-modified", "link")
 

@@ -14,7 +14,7 @@ from headrace.config_files import FileSource
 from headrace.producers.archives.kind import ArchiveKind, find_archive
 from headrace.producers.archives.unpacking import unpack
 from headrace.producers.folders.scan import FileStat
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 
 _MEMBERS_READ: Final = 3
 

@@ -15,7 +15,7 @@ from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.receiving import Receiving
 from headrace.producers.retries import Retries
 from headrace.producers.revoker import Revoker
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from headrace.producers.taking import Taking
 
 

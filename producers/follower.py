@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from headrace.producers.delivery import DeliveryRow
-from headrace.producers.ledger.ledger import Receipt
+from headrace.producers.ledger.receipt import Receipt
 
 
 class Follower:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.ledger.ledger import Ledger
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 
 
 class Halves:

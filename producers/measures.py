@@ -29,7 +29,8 @@ from headrace.metrics import (
 from headrace.producers.api.poll_measures import show_zeros_of_polls
 from headrace.producers.delivery import DeliveryRow, DeliveryState
 from headrace.producers.follower import Follower
-from headrace.producers.ledger.ledger import Ledger, Receipt
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.receipt import Receipt
 
 # Counting a million deliveries takes a tenth of a second: whoever asks more often gets the last
 # count.

@@ -35,7 +35,7 @@ from headrace.producers.revoker import Revoker, adopt_revocations
 from headrace.producers.round import Round
 from headrace.producers.setbacks import unland
 from headrace.producers.source_intake import Intakes
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from headrace.producers.taking import Taking
 from headrace.producers.task_parts import beside
 from headrace.producers.upkeep import (

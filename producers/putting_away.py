@@ -10,7 +10,7 @@ from typing import Final
 
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.follower import Follower
-from headrace.producers.ledger.ledger import Receipt
+from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.taking import Taking
 

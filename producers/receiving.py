@@ -29,8 +29,9 @@ from headrace.producers.delivery import (
     Origin,
 )
 from headrace.producers.identity import Accepted, original_of
-from headrace.producers.ledger.ledger import Ledger, Receipt
-from headrace.producers.spool import Draft, Spool
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.receipt import Receipt
+from headrace.producers.spool.spool import Draft, Spool
 
 log = structlog.get_logger("produce")
 

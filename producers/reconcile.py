@@ -8,7 +8,7 @@ from headrace.errors import LedgerError
 from headrace.producers.delivery import ACCEPTED_STATES, NEVER_RETRIED, DeliveryState, Identity
 from headrace.producers.identity import Accepted, original_of
 from headrace.producers.ledger.ledger import Ledger
-from headrace.producers.spool import Entry, Spool
+from headrace.producers.spool.spool import Entry, Spool
 
 log = structlog.get_logger("produce")
 

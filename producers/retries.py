@@ -15,7 +15,7 @@ from headrace.config_files import FileSource
 from headrace.producers.delivery import NEVER_RETRIED, DeliveryRow, DeliveryState
 from headrace.producers.identity import original_of
 from headrace.producers.ledger.ledger import Ledger
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from headrace.stream import Stream
 
 log = structlog.get_logger("produce")

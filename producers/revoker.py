@@ -18,7 +18,7 @@ from headrace.lakehouse.revocations import Revocation, revoke, revoked_ids
 from headrace.producers.delivery import DeliveryRow, DeliveryState
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.publishing.pipeline import Pipeline
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 
 log = structlog.get_logger("produce")
 

@@ -24,7 +24,8 @@ from headrace.producers.delivery import DeliveryRow, DeliveryState
 from headrace.producers.folders.completeness import waiting_for_markers
 from headrace.producers.folders.watched_folder import as_text
 from headrace.producers.follower import Follower
-from headrace.producers.ledger.ledger import Ledger, Receipt
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.outcome import LeftFile, ProduceProgress, ProduceSummary
 from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.taking import Taking

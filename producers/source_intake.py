@@ -14,7 +14,7 @@ from headrace.producers.folders.scan import FileStat
 from headrace.producers.following.intake import FollowIntake
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.receiving import Receiving
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 
 if TYPE_CHECKING:
     from headrace.producers.objects.intake import ObjectIntake

@@ -7,8 +7,8 @@ from typing import Final
 from headrace.paths import ProjectPaths
 from headrace.producers.delivery import DeliveryRow, DeliveryState
 from headrace.producers.folders.scan import FileStat
-from headrace.producers.ledger.ledger import list_deliveries
-from headrace.producers.spool import Spool
+from headrace.producers.ledger.listing import list_deliveries
+from headrace.producers.spool.spool import Spool
 
 _MOST: Final = 50
 

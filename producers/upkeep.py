@@ -17,7 +17,7 @@ from headrace.lakehouse.delta import Lake
 from headrace.producers.delivery import OUTSTANDING_STATES, DeliveryRow, DeliveryState
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.reconcile import reconcile
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 
 log = structlog.get_logger("produce")
 

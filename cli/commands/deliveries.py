@@ -78,7 +78,7 @@ def _list(project: Path, state: str | None, *, as_json: bool) -> None:
     from headrace.cli.output import count, print_json, print_table
     from headrace.config_file import load_config
     from headrace.producers.delivery import DeliveryState
-    from headrace.producers.ledger.ledger import list_deliveries
+    from headrace.producers.ledger.listing import list_deliveries
 
     config = load_config(project)
     rows = list_deliveries(config.paths.ledger, None if state is None else DeliveryState(state))

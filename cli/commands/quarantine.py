@@ -71,7 +71,7 @@ def show(project: Path, event_id: str, as_json: bool) -> None:
     from headrace.errors import UsageError
     from headrace.event import split_event_id
     from headrace.lakehouse.delta import quote_literal
-    from headrace.producers.ledger.ledger import list_deliveries
+    from headrace.producers.ledger.listing import list_deliveries
 
     opened = open_project(project)
     for name in _streams(opened, None):

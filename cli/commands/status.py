@@ -25,7 +25,7 @@ def command(project: Path, as_json: bool) -> None:
     from headrace.infra.services import services_at_work
     from headrace.lakehouse.freshness import stream_freshness
     from headrace.producers.delivery import ACCEPTED_STATES, DeliveryState
-    from headrace.producers.ledger.ledger import list_deliveries
+    from headrace.producers.ledger.listing import list_deliveries
 
     opened = open_project(project)
     services = services_at_work(opened.config.paths.services)

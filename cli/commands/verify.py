@@ -30,7 +30,7 @@ def command(project: Path, stream: str | None, as_json: bool) -> None:
     from headrace.errors import UsageError
     from headrace.lakehouse.verify import verify
     from headrace.producers.delivery import DeliveryState
-    from headrace.producers.ledger.ledger import list_deliveries
+    from headrace.producers.ledger.listing import list_deliveries
 
     opened = open_project(project)
     if stream is not None and stream not in opened.catalog.streams:
@@ -59,7 +59,7 @@ def command(project: Path, stream: str | None, as_json: bool) -> None:
 
 def _expectations(ledger: Path) -> Mapping[str, Sequence[Expectation]]:
     from headrace.lakehouse.verify import INHERITED, Expectation
-    from headrace.producers.ledger.ledger import list_deliveries, list_inherited
+    from headrace.producers.ledger.listing import list_deliveries, list_inherited
 
     expected: dict[str, list[Expectation]] = {}
     rows = list_deliveries(ledger)

@@ -19,9 +19,10 @@ from headrace.producers.api.names import request_name
 from headrace.producers.api.page import Page, PageRequest, Pairs, Validators
 from headrace.producers.api.request import address
 from headrace.producers.delivery import Cursor, DeliveryRow, DeliveryState, IdentityBy, Origin
-from headrace.producers.ledger.ledger import Ledger, Receipt
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.receiving import Arrived, Receiving
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 
 _NO_FILE: Final = Origin("", 0, 0, 0)
 

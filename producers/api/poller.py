@@ -29,7 +29,7 @@ from headrace.producers.api.unfinished import Unfinished, unfinished_from
 from headrace.producers.api.walk import Series, Walk
 from headrace.producers.api.windows import Span
 from headrace.producers.delivery import Cursor
-from headrace.producers.ledger.ledger import Receipt
+from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.task_parts import all_of
 
 log = structlog.get_logger("produce")

@@ -14,9 +14,10 @@ from headrace.producers.api.poll_measures import tell_poll
 from headrace.producers.api.poll_report import PollReport
 from headrace.producers.api.poller import Poller
 from headrace.producers.api.windows import Span
-from headrace.producers.ledger.ledger import Ledger, Receipt
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.receiving import Receiving
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 
 
 class Polling:

@@ -7,7 +7,7 @@ from headrace.config_files import FileSource
 from headrace.paths import ProjectPaths
 from headrace.producers.api.page_reading import as_files, content_type
 from headrace.producers.folders.scan import FileStat
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from headrace.producers.spooled_files import spooled_files
 
 

@@ -14,10 +14,10 @@ import structlog
 from headrace.config_files import FileSource
 from headrace.producers.archives.kind import ArchiveKind, find_archive
 from headrace.producers.archives.unpacking import unpack
-from headrace.producers.ledger.ledger import Receipt
+from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.receiving import Arrived, Receiving, Rejection, SeenArchive
 from headrace.producers.retries import unpacking_fingerprint
-from headrace.producers.spool import Draft, Spool
+from headrace.producers.spool.spool import Draft, Spool
 
 log = structlog.get_logger("produce")
 

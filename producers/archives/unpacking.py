@@ -29,7 +29,7 @@ from headrace.producers.files.expansion_limits import (
     ExpansionMeter,
     LimitPassedError,
 )
-from headrace.producers.spool import Draft, Spool
+from headrace.producers.spool.spool import Draft, Spool
 
 
 @dataclass(frozen=True, slots=True)

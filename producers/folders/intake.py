@@ -20,9 +20,10 @@ from headrace.producers.folders.completeness import Completeness, Stage
 from headrace.producers.folders.rejected_files import RejectedFiles
 from headrace.producers.folders.scan import FileStat, WantedNames, survey, survey_names
 from headrace.producers.folders.watched_folder import WatchedFolder, as_text, is_as_seen
-from headrace.producers.ledger.ledger import Ledger, Receipt
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.receiving import Arrived, Receiving
-from headrace.producers.spool import Draft, FileChangedError, Spool
+from headrace.producers.spool.spool import Draft, FileChangedError, Spool
 from headrace.producers.unreachable import SourceUnreachableError
 
 log = structlog.get_logger("produce")

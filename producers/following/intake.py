@@ -21,9 +21,10 @@ from headrace.producers.folders.watched_folder import WatchedFolder, as_text
 from headrace.producers.following.log_files import FoundLog, Piece, UnreadableLogError
 from headrace.producers.following.log_matching import Matched, is_rotated, match_logs
 from headrace.producers.following.log_position import KEY_PREFIX, LogPosition, beginning_of
-from headrace.producers.ledger.ledger import Ledger, Receipt
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.receiving import Arrived, Receiving
-from headrace.producers.spool import Draft, FileChangedError, Spool
+from headrace.producers.spool.spool import Draft, FileChangedError, Spool
 
 # A backlog is taken in so many bytes at a time.
 PIECE_BYTES: Final = 64_000_000

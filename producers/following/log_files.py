@@ -10,7 +10,7 @@ from typing import Final
 
 from headrace.producers.folders.scan import FileStat
 from headrace.producers.following.log_position import COMPARED_BYTES, LogPosition
-from headrace.producers.spool import FileChangedError
+from headrace.producers.spool.spool import FileChangedError
 
 _BLOCK_BYTES: Final = 65_536
 _CHUNK_BYTES: Final = 4 * 2**20

@@ -7,12 +7,8 @@ drops, and never skips one.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from headrace.errors import LedgerError
 from headrace.producers.delivery import (
@@ -28,58 +24,20 @@ from headrace.producers.delivery import (
     RecordCount,
 )
 from headrace.producers.identity import Accepted
-from headrace.producers.ledger.file import ledger_errors, open_for_reading
+from headrace.producers.ledger.cursors import SourceCursors, note_cursors
 from headrace.producers.ledger.landed import LandedFiles
-from headrace.producers.ledger.revoked import REPLACED, RevokedDeliveries
+from headrace.producers.ledger.receipt import Acknowledgement, Receipt
+from headrace.producers.ledger.revoked import RevokedDeliveries
 from headrace.producers.ledger.rows import (
-    COLUMNS,
     from_micros,
     in_states,
     insert,
-    move_cursors,
     remember_file,
-    row_of,
     to_micros,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A delivery on its way into the ledger; `duplicate_of` names the one that it repeats.
-
-    `reason`: why it is one, where its content alone does not say so; or why it is rejected, with
-    the config of the fingerprint `rejected_with`. `note`: what a person should know of one that
-    goes on.
-    """
-
-    identity: Identity
-    duplicate_of: str | None = None
-    reason: str | None = None
-    note: str | None = None
-    rejected_with: str | None = None
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether it is to be published."""
-        return self.duplicate_of is None and self.rejected_with is None
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
-    """How far the broker has a delivery: the next record's number, the last one's offset.
-
-    `unreadable`: how many of the acknowledged were unreadable. `republished`: how often it had been
-    published again when this was sent; it says nothing of a later time.
-    """
-
-    delivery_id: str
-    next_record: int
-    unreadable: int
-    last_offset: int | None
-    republished: int = 0
-
-
-class Ledger(RevokedDeliveries, LandedFiles):
+class Ledger(RevokedDeliveries, LandedFiles, SourceCursors):
     """The ledger at `path`, opened for writing; made where there is none. Safe between threads."""
 
     @property
@@ -271,7 +229,7 @@ class Ledger(RevokedDeliveries, LandedFiles):
                 )
             if seen is not None:
                 remember_file(connection, *seen)
-            _set_cursors(connection, *cursors)
+            note_cursors(connection, *cursors)
 
     def forget_repeats(self, delivery_id: str) -> None:
         """Of the duplicates of one delivery under one name, keep this one alone.
@@ -284,30 +242,6 @@ class Ledger(RevokedDeliveries, LandedFiles):
                 " AND (source, name, duplicate_of) ="
                 " (SELECT source, name, duplicate_of FROM deliveries WHERE delivery_id = ?)",
                 (delivery_id, delivery_id),
-            )
-
-    def cursors(self, source: str) -> dict[str, str]:
-        """How far a source is read, by key."""
-        return dict(self._read("SELECT key, value FROM cursors WHERE source = ?", (source,)))
-
-    def cursor(self, source: str, key: str) -> str | None:
-        """How far a source is read, of one key."""
-        rows = self._read("SELECT value FROM cursors WHERE source = ? AND key = ?", (source, key))
-        return str(rows[0][0]) if rows else None
-
-    def set_cursors(self, source: str, cursors: Sequence[Cursor]) -> None:
-        """Note how far a source is read where no delivery came with it.
-
-        The spool does not know of it: should the ledger be lost, so is this.
-        """
-        with self._transaction() as connection:
-            _set_cursors(connection, source, cursors)
-
-    def drop_cursors(self, source: str, keys: Iterable[str]) -> None:
-        """Forget what these said."""
-        with self._transaction() as connection:
-            connection.executemany(
-                "DELETE FROM cursors WHERE source = ? AND key = ?", [(source, key) for key in keys]
             )
 
     def restore(
@@ -550,44 +484,3 @@ class Ledger(RevokedDeliveries, LandedFiles):
     def delivery_ids(self) -> set[str]:
         """Every delivery the ledger knows of."""
         return {row[0] for row in self._read("SELECT delivery_id FROM deliveries")}
-
-
-def list_deliveries(path: Path, state: str | None = None) -> list[DeliveryRow]:
-    """The deliveries of the ledger at `path` by arrival; works while a producer writes."""
-    connection = open_for_reading(path)
-    if connection is None:
-        return []
-    where, values = ("WHERE state = ?", (state,)) if state else ("", ())
-    query = f"SELECT {COLUMNS} FROM deliveries {where} ORDER BY delivery_id"  # noqa: S608
-    with closing(connection), ledger_errors(path):
-        return [row_of(row) for row in connection.execute(query, values)]
-
-
-def list_cursors(path: Path, source: str) -> dict[str, str]:
-    """How far a source is read by the ledger at `path`, by key; works while a producer writes."""
-    connection = open_for_reading(path)
-    if connection is None:
-        return {}
-    with closing(connection), ledger_errors(path):
-        query = "SELECT key, value FROM cursors WHERE source = ?"
-        return dict(connection.execute(query, (source,)).fetchall())
-
-
-def list_inherited(path: Path) -> list[tuple[str, str, str]]:
-    """Former ledgers' deliveries that none of the ledger at `path` replaces: id, source, stream."""
-    connection = open_for_reading(path)
-    if connection is None:
-        return []
-    with closing(connection), ledger_errors(path):
-        query = (
-            "SELECT delivery_id, source, stream FROM inherited"  # noqa: S608
-            f" WHERE NOT {REPLACED} ORDER BY delivery_id"
-        )
-        return [(row[0], row[1], row[2]) for row in connection.execute(query)]
-
-
-def _set_cursors(connection: sqlite3.Connection, source: str, cursors: Sequence[Cursor]) -> None:
-    """Cursors that no delivery came with: as new as the latest one."""
-    if cursors:
-        ((latest,),) = connection.execute("SELECT max(delivery_id) FROM deliveries").fetchall()
-        move_cursors(connection, source, cursors, latest or "")

@@ -27,7 +27,7 @@ from headrace.producers.objects.listing import ObjectStat, origin_of
 from headrace.producers.objects.look import ObjectLook
 from headrace.producers.objects.store import ObjectStore
 from headrace.producers.receiving import Arrived, Receiving
-from headrace.producers.spool import Draft, Spool
+from headrace.producers.spool.spool import Draft, Spool
 from headrace.producers.unreachable import SourceUnreachableError
 from headrace.storage_options import storage_options
 

@@ -31,7 +31,7 @@ from headrace.producers.publishing.deciding_reading import decide_reading
 from headrace.producers.publishing.publisher import Sent, publish
 from headrace.producers.publishing.record_encoder import EncodedBatch, Envelope, RecordEncoder
 from headrace.producers.retries import config_fingerprint
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from headrace.producers.task_parts import thread_to_its_end
 
 log = structlog.get_logger("produce")

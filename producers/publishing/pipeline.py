@@ -17,14 +17,15 @@ from headrace.config import Config
 from headrace.errors import HeadraceError
 from headrace.producers.delivery import OUTSTANDING_STATES, DeliveryRow, DeliveryState
 from headrace.producers.follower import Follower
-from headrace.producers.ledger.ledger import Acknowledgement, Ledger, Receipt
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.receipt import Acknowledgement, Receipt
 from headrace.producers.publishing.broker_link import LinkLostError
 from headrace.producers.publishing.broker_session import BrokerSession
 from headrace.producers.publishing.deliverer import Deliverer
 from headrace.producers.publishing.landing_watch import LandingWatch
 from headrace.producers.publishing.publisher import Sent
 from headrace.producers.publishing.small_deliveries import MOST_AT_ONCE, SmallDeliveries
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 
 log = structlog.get_logger("produce")
 

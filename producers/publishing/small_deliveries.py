@@ -26,7 +26,7 @@ from headrace.producers.publishing.broker_link import BrokerLink, LinkLostError
 from headrace.producers.publishing.deliverer import Deliverer, scratch_of, tell_published
 from headrace.producers.publishing.publisher import Sent, publish
 from headrace.producers.publishing.record_encoder import EncodedBatch
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from headrace.producers.task_parts import thread_to_its_end
 
 MOST_AT_ONCE: Final = 64

@@ -21,10 +21,12 @@ from headrace.errors import LedgerError
 from headrace.metrics import WAITING_CALL_BYTES
 from headrace.producers.delivery import Cursor, DeliveryRow, Origin
 from headrace.producers.follower import Follower
-from headrace.producers.ledger.ledger import Ledger, Receipt
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.receiving import Arrived, Receiving
-from headrace.producers.spool import Spool, spool_errors
+from headrace.producers.spool.spool import Spool
+from headrace.producers.spool.stored import spool_errors
 from headrace.producers.webhook.call import Call
 from headrace.producers.webhook.journal import SEGMENT_PREFIX, Entries, Journal, Position
 

@@ -29,7 +29,7 @@ from faults.role_slots import KafkaSlot, Slot
 from faults.source_files import STREAMS, SourceFiles
 from headrace.config_file import load_config
 from headrace.producers.delivery import DeliveryRow
-from headrace.producers.ledger.ledger import list_deliveries
+from headrace.producers.ledger.listing import list_deliveries
 from parts.processes import accepts_connections, free_port
 from parts.s3 import S3Server
 from parts.small_disk import SmallDisk

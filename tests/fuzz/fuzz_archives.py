@@ -16,7 +16,7 @@ from unittest.mock import patch
 from headrace.config_files import ArchiveOptions, FileSource
 from headrace.producers.archives.kind import find_archive
 from headrace.producers.archives.unpacking import unpack
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from support.archive_files import (
     COMPRESS,
     ZIP_METHODS,

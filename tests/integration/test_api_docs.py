@@ -16,7 +16,7 @@ from headrace.infra.broker.server import BrokerServer
 from headrace.producers.api.spooled_pages import spooled_pages
 from headrace.producers.api.windows import span_of_dates
 from headrace.producers.inference.inference import infer_contract
-from headrace.producers.ledger.ledger import list_deliveries
+from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.service import produce_once
 from support.doc_configs import project_of
 from support.produce_project import TopicRecord, read_topic

@@ -18,7 +18,7 @@ from headrace.producers.api.windows import Span, span_of_dates
 from headrace.producers.delivery import DeliveryState
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.receiving import Receiving
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from support.polled import NOW, PolledProject
 from support.replay_answer import Answer, Seen, json_answer, status
 from support.replay_client import api_source

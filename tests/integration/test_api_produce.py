@@ -23,9 +23,9 @@ from headrace.infra.broker.server import BrokerServer
 from headrace.metrics import API_PAGES, API_POLL_FAILURES, API_REQUESTS
 from headrace.producers.api.backfill import backfill_span
 from headrace.producers.delivery import DeliveryState
-from headrace.producers.ledger.ledger import list_deliveries
+from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.service import produce_once
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from support.cli_project import CliProject
 from support.produce_project import read_topic
 from support.produce_staying import staying

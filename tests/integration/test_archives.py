@@ -18,7 +18,7 @@ from headrace.config_files import FileSource
 from headrace.errors import UsageError
 from headrace.infra.broker.server import BrokerServer
 from headrace.producers.decisions import Action, Decision
-from headrace.producers.ledger.ledger import list_deliveries
+from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.service import produce_once
 from support.archive_files import zip_of
 from support.doc_configs import project_of

@@ -23,10 +23,11 @@ from headrace.lakehouse.revocations import revoked_ids
 from headrace.producers import revoker
 from headrace.producers.decisions import Action, Decision
 from headrace.producers.delivery import DeliveryRow
-from headrace.producers.ledger.ledger import Ledger, list_deliveries
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.outcome import ProduceSummary
 from headrace.producers.service import produce_once
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from support.produce_landing import CONFIG_QUICK, bronze_ids, consuming, land, until
 from support.produce_project import ProduceProject
 from support.produce_staying import staying

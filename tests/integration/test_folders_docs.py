@@ -10,7 +10,7 @@ from pathlib import Path
 
 from headrace.config_file import load_config
 from headrace.infra.broker.server import BrokerServer
-from headrace.producers.ledger.ledger import list_deliveries
+from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.service import produce_once
 from support.doc_configs import project_of
 from support.produce_project import read_topic

@@ -15,7 +15,7 @@ import pytest
 
 from headrace.infra.broker.server import BrokerServer
 from headrace.producers.delivery import DeliveryRow
-from headrace.producers.ledger.ledger import list_deliveries
+from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.service import produce_once
 from support.produce_project import ProduceProject, TopicRecord, lasting_port, read_topic
 

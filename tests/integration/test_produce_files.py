@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headrace.errors import BrokerError, ConfigError, LedgerError, ProjectLockedError
-from headrace.producers.ledger.ledger import list_deliveries
+from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.outcome import ProduceProgress, ProduceSummary
 from headrace.producers.publishing import broker_session
 from headrace.producers.service import produce_once

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.infra.broker.server import BrokerServer
-from headrace.producers.ledger.ledger import list_deliveries
+from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.service import produce_once
 from support.produce_landing import (
     CONFIG_QUICK,

@@ -15,11 +15,12 @@ from headrace.errors import BrokerError, ConfigError
 from headrace.infra.broker.server import BrokerServer
 from headrace.producers.delivery import DeliveryRow, FrozenReading
 from headrace.producers.folders.intake import Intake
-from headrace.producers.ledger.ledger import Ledger, list_deliveries
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.service import produce_once
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from support.deliveries import BEGAN
 from support.produce_landing import (
     CONFIG_QUICK,

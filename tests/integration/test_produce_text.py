@@ -18,7 +18,7 @@ from backports import zstd
 from headrace.cli.trial_files import try_plain_file
 from headrace.config_file import load_config
 from headrace.config_files import FileSource
-from headrace.producers.ledger.ledger import list_deliveries
+from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.service import produce_once
 from support.doc_configs import project_of
 from support.produce_project import CONFIG, ProduceProject, read_topic

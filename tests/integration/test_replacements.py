@@ -25,11 +25,12 @@ from headrace.producers import upkeep
 from headrace.producers.decisions import Action, Decision
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.files.records import RecordBatch, read_records
-from headrace.producers.ledger.ledger import Ledger, list_deliveries
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.publishing.landing_watch import LandingWatch
 from headrace.producers.receiving import Receiving
 from headrace.producers.service import produce_once
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from headrace.producers.upkeep import take_over
 from support.produce_landing import CONFIG_QUICK, consuming, land, until
 from support.produce_project import ProduceProject

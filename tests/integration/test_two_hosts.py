@@ -13,7 +13,8 @@ from headrace.infra.broker.server import BrokerServer
 from headrace.lakehouse.bronze import deliveries_of
 from headrace.lakehouse.claims import claim_source
 from headrace.lakehouse.delta import Lake
-from headrace.producers.ledger.ledger import Ledger, list_deliveries, list_inherited
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.listing import list_deliveries, list_inherited
 from headrace.producers.upkeep import take_over
 from support.cli_project import CliProject
 from support.produce_landing import CONFIG_QUICK, bronze_ids, consuming, land

@@ -11,7 +11,7 @@ import pytest
 
 from headrace.config_file import load_config
 from headrace.infra.broker.server import BrokerServer
-from headrace.producers.ledger.ledger import list_deliveries
+from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.webhook.adoption import webhooks
 from headrace.producers.webhook.headers import Headers
 from headrace.producers.webhook.signature import sign

@@ -19,7 +19,7 @@ from headrace.producers.delivery import Exchange, IdentityBy
 from headrace.producers.producer import producer_at_work
 from headrace.producers.publishing.small_deliveries import SmallDeliveries
 from headrace.producers.service import produce_once
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from headrace.producers.webhook.call import Call
 from headrace.producers.webhook.journal import Journal
 from support.hook_caller import signed_as_github

@@ -14,7 +14,7 @@ from headrace.producers.following.intake import FollowIntake
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from support.deliveries import BEGAN
 
 LOGS = FileSource(

@@ -12,7 +12,7 @@ from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.retries import Retries
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from support.deliveries import BEGAN
 
 SOURCE = FileSource(kind="files", path="inbox", stream="sales", settle=0)

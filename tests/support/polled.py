@@ -18,10 +18,12 @@ from headrace.producers.api.poll_report import PollReport
 from headrace.producers.api.poller import Poller
 from headrace.producers.api.windows import Span
 from headrace.producers.delivery import DeliveryRow
-from headrace.producers.ledger.ledger import Ledger, Receipt, list_cursors, list_deliveries
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.listing import list_cursors, list_deliveries
+from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from support.replay_client import TurnedClock
 
 NOW = datetime(2021, 4, 1, 12, 30, tzinfo=UTC)

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from deltalake import DeltaTable
 
 from headrace.consumers.service import consume
-from headrace.producers.ledger.ledger import list_deliveries
+from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.outcome import ProduceSummary
 from headrace.producers.service import produce_once
 from support.produce_project import CONFIG, ProduceProject

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from headrace.config import Config
 from headrace.producers.ask_desk import AskDesk
 from headrace.producers.delivery import DeliveryRow
-from headrace.producers.ledger.ledger import list_deliveries
+from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.staying import produce_until_stopped
 from headrace.producers.webhook.adoption import webhooks
 from headrace.producers.webhook.door import Door

@@ -20,7 +20,7 @@ from headrace.producers.api.page_inbox import PageInbox, StoredPage
 from headrace.producers.api.poller import Poller
 from headrace.producers.api.request import address
 from headrace.producers.delivery import Cursor, Exchange, Identity, Origin
-from headrace.producers.ledger.ledger import Receipt
+from headrace.producers.ledger.receipt import Receipt
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 HOST = "https://api.example.com/items"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from headrace.config_files import ArchiveOptions, FileSource
 from headrace.producers.ledger.ledger import Ledger
-from headrace.producers.spool import Draft, Spool
+from headrace.producers.spool.spool import Draft, Spool
 from headrace.stream import Stream
 from support.archive_files import COMPRESS, TAR_FORMATS, ZIP_METHODS, tar_of, zip_of
 from support.intake_project import IntakeProject

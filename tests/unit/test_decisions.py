@@ -10,7 +10,8 @@ import pytest
 from headrace.errors import UsageError
 from headrace.producers.decisions import Action, check, named
 from headrace.producers.delivery import DeliveryRow, DeliveryState
-from headrace.producers.ledger.ledger import Ledger, Receipt
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.receipt import Receipt
 from support.deliveries import identity
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from headrace.config_files import CsvOptions
 from headrace.producers.delivery import Cursor, DeliveryState
 from headrace.producers.following import intake as follow_intake
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from support.followed_logs import LOGS, FollowedLogs
 
 LONG = "x" * 1_500

@@ -21,12 +21,9 @@ from headrace.producers.delivery import (
     RecordCount,
 )
 from headrace.producers.identity import Accepted
-from headrace.producers.ledger.ledger import (
-    Acknowledgement,
-    Ledger,
-    Receipt,
-    list_deliveries,
-)
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.listing import list_deliveries
+from headrace.producers.ledger.receipt import Acknowledgement, Receipt
 from support.deliveries import BEGAN, identity
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)

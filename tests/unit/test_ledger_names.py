@@ -7,7 +7,8 @@ from pathlib import Path
 
 from headrace.event import format_delivery_id
 from headrace.producers.delivery import Identity, IdentityBy, Origin
-from headrace.producers.ledger.ledger import Ledger, Receipt
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.receipt import Receipt
 
 BEGAN = datetime(2024, 1, 1, tzinfo=UTC)
 MANY = 3_000

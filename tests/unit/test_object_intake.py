@@ -31,7 +31,7 @@ from headrace.producers.objects.store import ObjectStore, StoredObject
 from headrace.producers.receiving import Receiving
 from headrace.producers.reconcile import reconcile
 from headrace.producers.source_intake import Intakes, SourceIntake
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from headrace.producers.unreachable import SourceUnreachableError
 from parts.s3 import S3Server
 from support.deliveries import BEGAN

@@ -11,9 +11,10 @@ from typing import Any
 from headrace.config_file import load_config
 from headrace.producers.delivery import DeliveryRow, DeliveryState, FrozenReading, RecordCount
 from headrace.producers.follower import Follower
-from headrace.producers.ledger.ledger import Ledger, Receipt
+from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.publishing.pipeline import Pipeline
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from support.deliveries import identity
 
 

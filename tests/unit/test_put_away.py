@@ -19,7 +19,7 @@ from headrace.producers.folders.scan import FileStat
 from headrace.producers.folders.watched_folder import WatchedFolder
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.receiving import Arrived, Receiving, Rejection, SeenArchive
-from headrace.producers.spool import Spool
+from headrace.producers.spool.spool import Spool
 from support.deliveries import BEGAN
 
 KEEP = FileSource(kind="files", path="inbox", stream="sales", settle=0)

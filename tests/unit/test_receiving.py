@@ -11,7 +11,7 @@ import pytest
 
 from headrace.producers.decisions import standing_for
 from headrace.producers.delivery import IdentityBy, Origin
-from headrace.producers.ledger.ledger import Receipt
+from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.receiving import Arrived
 from support.intake_project import SOURCE, IntakeProject
 

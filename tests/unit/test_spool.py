@@ -10,7 +10,7 @@ import pytest
 
 from headrace.errors import LedgerError
 from headrace.producers.delivery import FrozenReading, Origin, RecordCount
-from headrace.producers.spool import FileChangedError, Spool
+from headrace.producers.spool.spool import FileChangedError, Spool
 from support.deliveries import identity, origin_of
 
 CONTENT = b"a\n1\n"

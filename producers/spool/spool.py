@@ -22,12 +22,9 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeVar
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import Final
 
 from headrace.errors import LedgerError
 from headrace.producers.delivery import (
@@ -36,6 +33,21 @@ from headrace.producers.delivery import (
     Identity,
     Origin,
     RecordCount,
+)
+from headrace.producers.spool.stored import (
+    Held,
+    Inherited,
+    Owner,
+    Revoked,
+    StoredCount,
+    StoredExchange,
+    StoredIdentity,
+    StoredReading,
+    load,
+    spool_errors,
+    store,
+    sync_file,
+    sync_folder,
 )
 
 _INTAKE_PREFIX: Final = ".intake-"
@@ -75,61 +87,6 @@ class Entry:
     revoked: bool
 
 
-class _Stored(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format_version: Literal[1] = 1
-
-
-class _Owner(_Stored):
-    ledger_id: str
-
-
-class _StoredIdentity(_Stored):
-    identity: Identity
-
-
-class _StoredReading(_Stored):
-    frozen: FrozenReading
-
-
-class _Held(_Stored):
-    """Records over the message limit are nowhere but in the payload."""
-
-
-class _Revoked(_Stored):
-    """It counts no more, whatever else lies here."""
-
-
-class _Inherited(_Stored):
-    """Deliveries of former ledgers that the lake has of a source, with their streams."""
-
-    streams: dict[str, str]
-
-
-class _StoredExchange(_Stored):
-    exchange: Exchange
-
-
-class _StoredCount(_Stored):
-    count: RecordCount
-
-
-_StoredT = TypeVar("_StoredT", bound=_Stored)
-
-
-@contextmanager
-def spool_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system raises into a `LedgerError` that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise LedgerError(
-            f"the spool cannot be used: {error.filename or path}: {error.strerror or error}",
-            remedy="check the disk's space and the folder's permissions, then run again",
-        ) from error
-
-
 class Spool:
     """The spool in the folder `root`. One producer writes it; safe between threads."""
 
@@ -140,14 +97,14 @@ class Spool:
 
     def owner(self) -> str | None:
         """The id of the ledger it belongs to; None for a new spool."""
-        stored = _load(self.root / "ledger.json", _Owner)
+        stored = load(self.root / "ledger.json", Owner)
         return None if stored is None else stored.ledger_id
 
     def set_owner(self, ledger_id: str) -> None:
         """Say, durably, which ledger it belongs to."""
         with spool_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-        _store(self.root / "ledger.json", _Owner(ledger_id=ledger_id), durable=True)
+        store(self.root / "ledger.json", Owner(ledger_id=ledger_id), durable=True)
 
     def inherit(self, source: str, streams: Mapping[str, str]) -> None:
         """Note, durably, which deliveries of a former ledger the lake has, by stream."""
@@ -157,11 +114,11 @@ class Spool:
         with spool_errors(self.root):
             self._source_folder(source).mkdir(parents=True, exist_ok=True)
         path = self._source_folder(source) / ".inherited.json"
-        _store(path, _Inherited(streams={**known, **streams}), durable=True)
+        store(path, Inherited(streams={**known, **streams}), durable=True)
 
     def inherited(self, source: str) -> dict[str, str]:
         """What was noted so: ids, each with its stream."""
-        stored = _load(self._source_folder(source) / ".inherited.json", _Inherited)
+        stored = load(self._source_folder(source) / ".inherited.json", Inherited)
         return {} if stored is None else stored.streams
 
     def sources(self) -> list[str]:
@@ -215,7 +172,7 @@ class Spool:
     def sync_drafts(self, drafts: Sequence[Draft]) -> None:
         """Make drafts durable: a disk takes many at once in little more time than one."""
         with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool, spool_errors(self.root):
-            for _ in pool.map(_sync_file, (draft.payload for draft in drafts)):
+            for _ in pool.map(sync_file, (draft.payload for draft in drafts)):
                 pass
 
     def draft_bytes(self, source: str, data: bytes) -> Draft:
@@ -264,16 +221,16 @@ class Spool:
     def place(self, draft: Draft, identity: Identity, exchange: Exchange | None = None) -> None:
         """Make a draft the delivery's entry; durable once `sync_source` has returned."""
         if exchange is not None:
-            _store(draft.folder / "exchange.json", _StoredExchange(exchange=exchange), durable=True)
-        _store(draft.folder / "identity.json", _StoredIdentity(identity=identity), durable=True)
+            store(draft.folder / "exchange.json", StoredExchange(exchange=exchange), durable=True)
+        store(draft.folder / "identity.json", StoredIdentity(identity=identity), durable=True)
         with spool_errors(self.root):
             draft.folder.rename(self._folder(identity.source, identity.delivery_id))
 
     def sync_source(self, source: str) -> None:
         """Make the entries placed so far durable: one fsync for any number of them."""
         with spool_errors(self.root):
-            _sync_folder(self._source_folder(source))
-            _sync_folder(self.root)
+            sync_folder(self._source_folder(source))
+            sync_folder(self.root)
 
     def discard(self, draft: Draft) -> None:
         """Remove a draft that is not needed."""
@@ -315,7 +272,7 @@ class Spool:
     def freeze(self, source: str, delivery_id: str, frozen: FrozenReading) -> None:
         """Fix, durably, how a delivery is read."""
         path = self._folder(source, delivery_id) / "reading.json"
-        _store(path, _StoredReading(frozen=frozen), durable=True)
+        store(path, StoredReading(frozen=frozen), durable=True)
 
     def is_frozen(self, source: str, delivery_id: str) -> bool:
         """Whether it was fixed how a delivery is read."""
@@ -343,7 +300,7 @@ class Spool:
                 temporary.unlink()
                 return False
             temporary.replace(target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         return True
 
     def what_is_wrong(
@@ -370,7 +327,7 @@ class Spool:
     def counted(self, source: str, delivery_id: str, count: RecordCount) -> None:
         """Note how many records it has. Not durable: lost, it is read and counted again."""
         path = self._folder(source, delivery_id) / "count.json"
-        _store(path, _StoredCount(count=count), durable=False)
+        store(path, StoredCount(count=count), durable=False)
 
     # --- looking, expiring
 
@@ -385,15 +342,15 @@ class Spool:
     def entry(self, source: str, delivery_id: str) -> Entry:
         """What the spool knows of a delivery; raises `LedgerError` where that is damaged."""
         folder = self._folder(source, delivery_id)
-        stored = _load(folder / "identity.json", _StoredIdentity)
+        stored = load(folder / "identity.json", StoredIdentity)
         if stored is None:
             raise LedgerError(
                 f"the spool's entry {folder} has no identity.json",
                 remedy="it was not made by headrace, or was damaged: move it out of the spool",
             )
-        reading = _load(folder / "reading.json", _StoredReading)
+        reading = load(folder / "reading.json", StoredReading)
         try:
-            count = _load(folder / "count.json", _StoredCount)
+            count = load(folder / "count.json", StoredCount)
         except LedgerError:
             count = None  # it is not made durable: a power cut may leave it empty
         return Entry(
@@ -405,7 +362,7 @@ class Spool:
 
     def exchange(self, source: str, delivery_id: str) -> Exchange | None:
         """The HTTP exchange that a delivery is of; None where it is of none."""
-        stored = _load(self._folder(source, delivery_id) / "exchange.json", _StoredExchange)
+        stored = load(self._folder(source, delivery_id) / "exchange.json", StoredExchange)
         return None if stored is None else stored.exchange
 
     def expire(self, source: str, delivery_id: str) -> None:
@@ -415,7 +372,7 @@ class Spool:
 
     def hold(self, source: str, delivery_id: str) -> None:
         """See to it, durably, that a delivery's bytes do not expire."""
-        _store(self._folder(source, delivery_id) / "held.json", _Held(), durable=True)
+        store(self._folder(source, delivery_id) / "held.json", Held(), durable=True)
 
     def has(self, source: str, delivery_id: str) -> bool:
         """Whether a delivery has an entry: what was rejected as it came has none."""
@@ -429,7 +386,7 @@ class Spool:
         """Note, durably, that a delivery was taken back out; nothing where it has no entry."""
         folder = self._folder(source, delivery_id)
         if folder.is_dir():
-            _store(folder / "revoked.json", _Revoked(), durable=True)
+            store(folder / "revoked.json", Revoked(), durable=True)
 
     def is_revoked(self, source: str, delivery_id: str) -> bool:
         """Whether a delivery was taken back out."""
@@ -467,47 +424,3 @@ def _begins_with(path: Path, size_bytes: int, content_hash: str) -> bool:
             digest.update(chunk)
             size_bytes -= len(chunk)
     return digest.hexdigest() == content_hash
-
-
-def _store(path: Path, value: _Stored, *, durable: bool) -> None:
-    """Write a small file in one step: it is there whole, or as it was before."""
-    data = value.model_dump_json(indent=1).encode()
-    temporary = path.with_suffix(".tmp")
-    with spool_errors(path):
-        with temporary.open("wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
-        if durable:
-            _sync_folder(path.parent)
-
-
-def _load(path: Path, kind: type[_StoredT]) -> _StoredT | None:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise LedgerError(f"the spool's {path} cannot be read: {error.strerror}") from error
-    try:
-        return kind.model_validate_json(data)
-    except ValidationError as error:
-        raise LedgerError(
-            f"the spool's {path} is damaged or was written by another version of headrace",
-            remedy="use the version that wrote it, or move its folder out of the spool",
-        ) from error
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

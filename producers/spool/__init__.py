@@ -1,0 +1,1 @@
+"""Each delivery's bytes as they came."""
