@@ -20,20 +20,17 @@ def command(project: Path, as_json: bool) -> None:
     The lag counts records that deliveries hold and bronze does not have yet; the freshness is
     the time since the newest record landed.
     """
+    from headrace.cli.lag import records_behind
     from headrace.cli.output import cell, print_json, print_table
     from headrace.cli.project import open_project
     from headrace.infra.services import services_at_work
     from headrace.lakehouse.freshness import stream_freshness
-    from headrace.producers.delivery import ACCEPTED_STATES, DeliveryState
     from headrace.producers.ledger.listing import list_deliveries
 
     opened = open_project(project)
     services = services_at_work(opened.config.paths.services)
-    outstanding: dict[str, int] = {}
-    for delivery in list_deliveries(opened.config.paths.ledger):
-        if delivery.state in ACCEPTED_STATES and delivery.state != DeliveryState.LANDED:
-            records = delivery.records or 0
-            outstanding[delivery.stream] = outstanding.get(delivery.stream, 0) + records
+    catalog = opened.reading_catalog
+    behind = records_behind(catalog.lake, list_deliveries(opened.config.paths.ledger))
     now = datetime.now(UTC)
     streams = [
         {
@@ -42,13 +39,13 @@ def command(project: Path, as_json: bool) -> None:
             "silver_rows": fresh.silver_rows,
             "quarantine_rows": fresh.quarantine_rows,
             "duplicate_rows": fresh.duplicate_rows,
-            "lag": outstanding.get(fresh.stream, 0),
+            "lag": behind.get(fresh.stream, 0),
             "freshness_seconds": None
             if fresh.last_ingested_at is None
             else round((now - fresh.last_ingested_at).total_seconds(), 1),
             "silver_is_fresh": fresh.silver_is_fresh,
         }
-        for fresh in stream_freshness(opened.reading_catalog)
+        for fresh in stream_freshness(catalog)
     ]
     if as_json:
         print_json({"services": [asdict(service) for service in services], "streams": streams})
