@@ -15,6 +15,7 @@ from headrace.config_file import load_config
 from headrace.errors import HeadraceError, UsageError
 from headrace.infra.role_process import Role, RoleChannel
 from headrace.logs import configure_logs
+from headrace.memory import return_freed_memory
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -29,6 +30,7 @@ def run_role(
     role: Role, project: Path, *, verbose: bool, supervised: bool
 ) -> Iterator[tuple[Config, RoleChannel]]:
     """Set up logs and config; tell a supervising parent of an error before it is raised."""
+    return_freed_memory()
     channel = RoleChannel(supervised=supervised)
     configure_logs(role=role, verbose=verbose or supervised)
     try:
