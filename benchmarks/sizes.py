@@ -30,7 +30,7 @@ import json, resource, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
 from headrace.config_files import FileSource
-from headrace.producers.files.reading import detect
+from headrace.producers.files.detection import detect
 from headrace.producers.files.records import read_records
 from headrace.stream import Stream
 path, scratch = Path(sys.argv[1]), Path(sys.argv[2])

@@ -13,7 +13,8 @@ from headrace.producers.api.content import charset
 from headrace.producers.api.json_search import SearchError
 from headrace.producers.api.page_records import PageUnreadableError, page_records
 from headrace.producers.delivery import Exchange
-from headrace.producers.files.reading import Reading, detect
+from headrace.producers.files.detection import detect
+from headrace.producers.files.reading import Reading
 from headrace.stream import Stream
 
 

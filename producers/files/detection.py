@@ -33,8 +33,12 @@ _LINES_TRIED: Final = 10
 _DECLARE_FORMAT: Final = "if it is what it should be, declare `format` for the source"
 
 
-def detect_reading(path: Path, name: str, source: FileSource, stream: Stream) -> Reading:
-    """See `headrace.producers.files.reading.detect`."""
+def detect(path: Path, name: str, source: FileSource, stream: Stream) -> Reading:
+    """Look at a file's name and beginning and decide how it is read; what is declared wins.
+
+    `name` is the file's within its source. Raises `DeliveryRejectedError` where it cannot be
+    read: another kind of file, another encoding, no event-time column.
+    """
     notes: list[str] = []
     look = look_at(path, name, source, notes)
     format_ = source.format or look.binary or _find_format(look, source.lines.pattern is not None)

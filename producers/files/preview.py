@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from headrace.config_files import FileSource
-from headrace.producers.files.reading import Reading, detect
+from headrace.producers.files.detection import detect
+from headrace.producers.files.reading import Reading
 from headrace.producers.files.records import read_records
 from headrace.stream import Stream
 

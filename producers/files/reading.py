@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from headrace.producers.files.csv.grammar import Dialect
 
 if TYPE_CHECKING:
-    from headrace.config_files import FileFormat, FileSource
+    from headrace.config_files import FileFormat
     from headrace.producers.files.compression import Compression
-    from headrace.stream import Stream
 
 # Raised when the same bytes and the same reading would give other records or numbers than before.
 READER_VERSION: Final = 1
@@ -72,14 +70,3 @@ class Reading:
         for name in ("columns", "notes"):
             fields[name] = tuple(fields[name])
         return cls(**fields)
-
-
-def detect(path: Path, name: str, source: FileSource, stream: Stream) -> Reading:
-    """Look at a file's name and beginning and decide how it is read; what is declared wins.
-
-    `name` is the file's within its source. Raises `DeliveryRejectedError` where it cannot be
-    read: another kind of file, another encoding, no event-time column.
-    """
-    from headrace.producers.files.detection import detect_reading
-
-    return detect_reading(path, name, source, stream)

@@ -16,7 +16,7 @@ from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
 from headrace.event_time import event_date, event_time_reader
 from headrace.producers.files.database import connect
-from headrace.producers.files.reading import detect
+from headrace.producers.files.detection import detect
 from headrace.producers.files.records import read_records
 from headrace.producers.folders.scan import FileStat
 from headrace.producers.inference.column_profile import ColumnProfile, load_sample, profile_column

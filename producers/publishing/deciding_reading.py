@@ -11,7 +11,8 @@ from headrace.config_webhook import WebhookSource
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.api.page_reading import page_reading
 from headrace.producers.delivery import DeliveryRow, Exchange
-from headrace.producers.files.reading import Reading, detect
+from headrace.producers.files.detection import detect
+from headrace.producers.files.reading import Reading
 from headrace.producers.webhook.body_records import decide_call_reading
 from headrace.stream import Stream
 

@@ -22,7 +22,8 @@ from headrace.errors import BrokerError
 from headrace.infra.broker import producers
 from headrace.infra.broker.server import BrokerServer
 from headrace.producers.delivery import DeliveryRow, FrozenReading
-from headrace.producers.files.reading import Reading, detect
+from headrace.producers.files.detection import detect
+from headrace.producers.files.reading import Reading
 from headrace.producers.publishing import deliverer
 from headrace.producers.publishing.broker_link import BrokerLink
 from headrace.producers.publishing.landing import BronzeWatch, Sight

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files.reading import detect
+from headrace.producers.files.detection import detect
 from headrace.producers.files.records import RecordBatch, read_records
 from headrace.stream import Stream
 from support.file_forms import write_avro, write_workbook, xml_of

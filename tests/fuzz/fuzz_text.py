@@ -30,8 +30,8 @@ from headrace.producers.files.compression import (
     open_decompressed,
     unpacked,
 )
+from headrace.producers.files.detection import detect
 from headrace.producers.files.expansion_limits import ExpansionLimits
-from headrace.producers.files.reading import detect
 from headrace.producers.files.records import RecordBatch, read_records
 from headrace.stream import Stream
 

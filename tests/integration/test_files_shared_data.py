@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from headrace.config_files import FileSource
-from headrace.producers.files.reading import detect
+from headrace.producers.files.detection import detect
 from headrace.producers.files.records import RecordBatch, read_records
 from headrace.producers.folders.scan import WantedNames, scan
 from headrace.producers.inference.inference import infer_contract

@@ -18,7 +18,8 @@ from headrace.cli.ask_producer import ProducerToldError, ask_producer
 from headrace.config_files import FileSource
 from headrace.infra.broker.server import BrokerServer
 from headrace.producers import staying as staying_producer
-from headrace.producers.files.reading import Reading, detect
+from headrace.producers.files.detection import detect
+from headrace.producers.files.reading import Reading
 from headrace.producers.folders import source_watch
 from headrace.producers.folders.folder_events import FolderEvents
 from headrace.stream import Stream

@@ -17,7 +17,7 @@ import fastavro
 import openpyxl
 
 from headrace.config_files import FileSource
-from headrace.producers.files.reading import detect
+from headrace.producers.files.detection import detect
 from headrace.producers.files.records import RecordBatch, read_records
 from headrace.stream import Stream
 

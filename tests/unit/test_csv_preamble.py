@@ -11,7 +11,8 @@ import pytest
 
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
-from headrace.producers.files.reading import Reading, detect
+from headrace.producers.files.detection import detect
+from headrace.producers.files.reading import Reading
 from headrace.producers.files.records import read_records
 from headrace.stream import Stream
 

@@ -28,7 +28,8 @@ from headrace.producers.files.csv.grammar import (
 )
 from headrace.producers.files.csv.records import Converter
 from headrace.producers.files.csv.segments import SegmentReader
-from headrace.producers.files.reading import Reading, detect
+from headrace.producers.files.detection import detect
+from headrace.producers.files.reading import Reading
 from headrace.producers.files.records import RecordBatch, read_records
 from headrace.producers.files.unreadable import UnreadableLog
 from headrace.stream import Stream

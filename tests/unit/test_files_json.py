@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
+from headrace.producers.files.detection import detect
 from headrace.producers.files.json import records as json_records
 from headrace.producers.files.json import values as json_values
 from headrace.producers.files.json.path import find_text, parse_column
 from headrace.producers.files.json.records import cut_lines
 from headrace.producers.files.json.values import cut_values
-from headrace.producers.files.reading import Reading, detect
+from headrace.producers.files.reading import Reading
 from headrace.producers.files.records import read_records
 from headrace.stream import Stream
 

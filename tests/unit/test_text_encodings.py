@@ -20,9 +20,10 @@ from headrace.errors import DeliveryRejectedError
 from headrace.producers.files import text_encoding
 from headrace.producers.files.accented_lines import AccentedLines
 from headrace.producers.files.csv import segments as csv_segments
+from headrace.producers.files.detection import detect
 from headrace.producers.files.encoding_guess import guess_encoding, wide_encoding
 from headrace.producers.files.first_look import SAMPLE_BYTES
-from headrace.producers.files.reading import Reading, detect
+from headrace.producers.files.reading import Reading
 from headrace.producers.files.records import RecordBatch, read_records
 from headrace.producers.files.text_encoding import (
     decode_sample,
