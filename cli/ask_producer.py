@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 import orjson
+from pydantic import SecretStr
 
 from headrace.config import Config
 from headrace.errors import HeadraceError
@@ -62,13 +63,15 @@ def ask_producer(
     dates: tuple[date, date] | None = None,
     on_progress: Callable[[dict[str, object]], object] = lambda _: None,
     on_notice: Callable[[str], object] = lambda _: None,
+    token: SecretStr | None = None,
 ) -> dict[str, int]:
     """Have one source or all looked at, and return the figures of what was done.
 
     With a `decision` that is carried out instead; with `dates`, first and last, the source, an API,
     is asked for these.
-    `on_progress` gets the fields of `ProduceProgress`. Raises `ProducerToldError` for what the
-    producer could not do, `ProducerGoneError` where it cannot be reached or ends meanwhile.
+    `token` is `[produce] token` of the config. `on_progress` gets the fields of `ProduceProgress`.
+    Raises `ProducerToldError` for what the producer could not do, `ProducerGoneError` where it
+    cannot be reached or ends meanwhile.
     """
     timeout = httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
     question: dict[str, object] = {"source": source, "until_landed": until_landed}
@@ -79,7 +82,7 @@ def ask_producer(
     try:
         # The producer is near: a proxy of the environment is not for it.
         with (
-            httpx.Client(timeout=timeout, trust_env=False) as client,
+            httpx.Client(timeout=timeout, trust_env=False, headers=_known_by(token)) as client,
             client.stream("POST", url.rstrip("/") + _PATH, json=question) as response,
         ):
             for line in response.iter_lines():
@@ -101,6 +104,10 @@ def ask_producer(
     except httpx.HTTPError as error:
         raise _gone(url, str(error) or type(error).__name__) from error
     raise _gone(url, "its answer ended early")
+
+
+def _known_by(token: SecretStr | None) -> dict[str, str]:
+    return {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
 
 
 def _read(url: str, status: int, line: str) -> dict[str, object]:

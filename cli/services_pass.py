@@ -73,6 +73,7 @@ def _ask(
                     dates=dates,
                     on_progress=progress.produced,
                     on_notice=progress.notice,
+                    token=project.config.settings.produce.token,
                 )
             except ProducerGoneError as error:
                 times_gone += 1

@@ -6,12 +6,13 @@ Values come, in this order of strength, from the environment (`HEADRACE_LAKE__UR
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Tag, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, Tag, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -145,6 +146,17 @@ class ProduceSection(Section):
     port: Annotated[
         int, Field(ge=0, le=65_535, description="its HTTP port, with `/hooks/`, under `up`; 0: any")
     ] = 0
+    token: Annotated[
+        SecretStr | None,
+        Field(description='`{ env = "NAME" }`: whoever asks it over HTTP has to know it'),
+    ] = None
+
+    @field_validator("token")
+    @classmethod
+    def _check_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch("[!-~]{16,}", value.get_secret_value()):
+            raise ValueError("expected 16 or more letters, digits and signs of ASCII, no blanks")
+        return value
 
 
 class OrchestrateSection(Section):

@@ -1,5 +1,7 @@
 """Where a running producer is asked, over HTTP, to look at its sources now: `POST /produce`.
 
+Where `[produce] token` is set, only who sends it as a bearer token is answered.
+
 The question is `{"source": NAME or null, "until_landed": true}`; with `"decision": {"action":
 "revoke", "delivery_ids": [ID], "erase": false}` that is carried out instead; with `"from": DATE,
 "to": DATE` an API is asked for those. The answer is one JSON object a line: `progress` while it
@@ -9,6 +11,7 @@ goes on, `notice` for what a person should know, `done` with the figures or `err
 from __future__ import annotations
 
 import asyncio
+import hmac
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -18,7 +21,7 @@ from typing import Annotated, Final
 
 import orjson
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
@@ -60,7 +63,8 @@ class _Question(BaseModel):
 class AskDesk:
     """Takes questions in the HTTP port's thread and has the producer's event loop answer them."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: SecretStr | None = None) -> None:
+        self._token = token
         self._lock = threading.Lock()
         self._producer: Producer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -108,6 +112,8 @@ class AskDesk:
     # --- in the HTTP port's thread
 
     async def _asked(self, request: Request) -> Response:
+        if not self._is_known(request):
+            return JSONResponse(_error(_unknown()), 401, {"WWW-Authenticate": "Bearer"})
         body = b""
         async for chunk in request.stream():
             body += chunk
@@ -139,6 +145,13 @@ class AskDesk:
         return StreamingResponse(
             _told(lines, lambda: loop.call_soon_threadsafe(task.cancel)), media_type=NDJSON
         )
+
+    def _is_known(self, request: Request) -> bool:
+        if self._token is None:
+            return True
+        expected = f"Bearer {self._token.get_secret_value()}"
+        found = request.headers.get("Authorization", "")
+        return hmac.compare_digest(found.encode("latin-1"), expected.encode())
 
     # --- in the producer's event loop
 
@@ -208,6 +221,13 @@ async def _told(
     finally:
         with suppress(RuntimeError):  # the producer's loop has ended
             hang_up()
+
+
+def _unknown() -> HeadraceError:
+    return HeadraceError(
+        "the producer answers only who knows its token, and none or another one came",
+        remedy="give this process the value that [produce] token has where the producer runs",
+    )
 
 
 def _stopped() -> ProducerStoppedError:

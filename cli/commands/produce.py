@@ -118,7 +118,7 @@ def _stay(
     from headrace.producers.webhook.door import Door
 
     address = bootstrap_of(config, bootstrap_servers)
-    desk = AskDesk()
+    desk = AskDesk(config.settings.produce.token)
     hooks = webhooks(config)
     door = None if place.off else Door(hooks)
     if hooks and door is None:
@@ -200,6 +200,7 @@ def _once(
             decision=task.decision,
             dates=task.dates,
             on_notice=notice,
+            token=config.settings.produce.token,
         )
     else:
         summary = _work_once(config, channel, bootstrap_servers, task)

@@ -34,7 +34,8 @@ async def staying(
     config: Config, bootstrap_servers: str, *, wait_until_ready: bool = True
 ) -> AsyncIterator[Staying]:
     """A producer at work; it has ended in order when this has."""
-    desk, stop, ready = AskDesk(), asyncio.Event(), asyncio.Event()
+    desk = AskDesk(config.settings.produce.token)
+    stop, ready = asyncio.Event(), asyncio.Event()
     door = Door(webhooks(config))
     http = RoleHttp(
         "produce",
