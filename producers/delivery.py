@@ -147,6 +147,19 @@ class RecordCount:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """Why a delivery was rejected, and the fingerprint of the config that it was read with."""
+
+    reason: str
+    config_fingerprint: str
+
+    @property
+    def halfway(self) -> bool:
+        """Whether some of its records are published: how it was read still counts."""
+        return self.config_fingerprint == NEVER_RETRIED
+
+
+@dataclass(frozen=True, slots=True)
 class BronzeVersion:
     """A bronze table, and a version of it that is not older than what it is named for."""
 

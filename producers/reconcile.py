@@ -5,7 +5,14 @@ from __future__ import annotations
 import structlog
 
 from headrace.errors import LedgerError
-from headrace.producers.delivery import ACCEPTED_STATES, NEVER_RETRIED, DeliveryState, Identity
+from headrace.producers.delivery import (
+    ACCEPTED_STATES,
+    NEVER_RETRIED,
+    DeliveryRow,
+    DeliveryState,
+    Identity,
+    Rejected,
+)
 from headrace.producers.identity import Accepted, original_of
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.spool.spool import Entry, Spool
@@ -17,11 +24,12 @@ def reconcile(ledger: Ledger, spool: Spool) -> int:
     """Write down the deliveries that only the spool knows of; returns how many those were.
 
     One that was placed right before a crash is `received`; where the ledger was lost, one with a
-    count of records counts as `published`, and bronze says whether it has landed. One of which
-    nothing was ever sent may have been rejected: where its content stands under another delivery it
-    is a duplicate, as it would have been on its retry. A ledger put back from an older copy learns
-    how its deliveries have been read since. Raises `LedgerError` where the spool belongs to another
-    ledger.
+    count of records counts as `published`, and bronze says whether it has landed. One that was
+    rejected is so again, by the same config. One of which nothing was ever sent may have been
+    rejected before the spool said so: where its content stands under another delivery it is a
+    duplicate, as it would have been on its retry. A ledger put back from an older copy learns how
+    its deliveries have been read since, and the spool what an older version rejected. Raises
+    `LedgerError` where the spool belongs to another ledger.
     """
     owner = spool.owner()
     known = ledger.delivery_ids()
@@ -58,11 +66,23 @@ def _original_of(identity: Identity, accepted: list[Accepted]) -> str | None:
 
 def _is_settled(entry: Entry) -> bool:
     """Whether a delivery is one of its own, whatever else has its content."""
-    return entry.frozen is not None or entry.revoked or entry.identity.replaces is not None
+    return (
+        entry.frozen is not None
+        or entry.revoked
+        or entry.rejected is not None
+        or entry.identity.replaces is not None
+    )
 
 
 def _restore(ledger: Ledger, entry: Entry, duplicate_of: str | None) -> None:
-    ledger.restore(entry.identity, entry.frozen, entry.count, duplicate_of, revoked=entry.revoked)
+    ledger.restore(
+        entry.identity,
+        entry.frozen,
+        entry.count,
+        duplicate_of,
+        rejected=entry.rejected,
+        revoked=entry.revoked,
+    )
     log.info(
         "delivery_restored_from_spool",
         delivery_id=entry.identity.delivery_id,
@@ -72,20 +92,51 @@ def _restore(ledger: Ledger, entry: Entry, duplicate_of: str | None) -> None:
 
 
 def _catch_up(ledger: Ledger, spool: Spool) -> None:
-    """What the spool says is frozen stays so, also where the ledger is an older copy."""
-    for row in ledger.deliveries((DeliveryState.RECEIVED, DeliveryState.REJECTED)):
-        if row.config_fingerprint == NEVER_RETRIED:
-            continue
-        if not spool.is_frozen(row.source, row.delivery_id):
-            continue
-        entry = spool.entry(row.source, row.delivery_id)
-        assert entry.frozen is not None, row
+    """What the spool says is frozen or rejected stays so, also where the ledger is an older copy.
+
+    So it does where a crash came between the two.
+    """
+    states = (DeliveryState.RECEIVED, DeliveryState.PUBLISHING, DeliveryState.REJECTED)
+    for row in ledger.deliveries(states):
+        if _knows_more(spool, row):
+            _catch_up_one(ledger, row, spool.entry(row.source, row.delivery_id))
+        elif row.state is DeliveryState.REJECTED:
+            _note_rejected(spool, row)
+
+
+def _knows_more(spool: Spool, row: DeliveryRow) -> bool:
+    """Whether the spool has a delivery further on than the ledger."""
+    frozen = spool.is_frozen(row.source, row.delivery_id)
+    if row.state is DeliveryState.REJECTED:
+        if not frozen or row.config_fingerprint == NEVER_RETRIED:
+            return False
+        return spool.entry(row.source, row.delivery_id).frozen is not None
+    if spool.is_rejected(row.source, row.delivery_id):
+        return True
+    return frozen and row.state is DeliveryState.RECEIVED
+
+
+def _catch_up_one(ledger: Ledger, row: DeliveryRow, entry: Entry) -> None:
+    about = {"delivery_id": row.delivery_id, "source": row.source}
+    if entry.frozen is not None and row.state is not DeliveryState.PUBLISHING:
         if row.state is DeliveryState.REJECTED:
             ledger.retry(row.delivery_id, entry.frozen.stream or entry.identity.stream)
         ledger.freeze(row.delivery_id, entry.frozen)
-        if entry.count is not None:
+        if entry.count is not None and entry.rejected is None:
             ledger.published(row.delivery_id, entry.count, None)
-        log.info("delivery_frozen_before", delivery_id=row.delivery_id, source=row.source)
+        log.info("delivery_frozen_before", **about)
+    if entry.rejected is not None:
+        ledger.reject(row.delivery_id, entry.rejected.reason, entry.rejected.config_fingerprint)
+        log.info("delivery_rejected_before", **about)
+
+
+def _note_rejected(spool: Spool, row: DeliveryRow) -> None:
+    """Say it in the spool too: an older version did not, or a power cut took it from there."""
+    known = spool.is_rejected(row.source, row.delivery_id)
+    if known or row.config_fingerprint is None or not spool.has(row.source, row.delivery_id):
+        return
+    rejected = Rejected(row.reason or "", row.config_fingerprint)
+    spool.reject(row.source, row.delivery_id, rejected)
 
 
 def _catch_up_revoked(ledger: Ledger, spool: Spool) -> None:

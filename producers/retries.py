@@ -111,6 +111,8 @@ class Retries:
             # A ledger built again from the spool must not take it for a delivery of its own.
             self._spool.remove(row.source, row.delivery_id)
             return False
+        # The spool first: a ledger that is behind it would be told that it is rejected.
+        self._spool.retry(row.source, row.delivery_id)
         self._ledger.retry(row.delivery_id, stream)
         log.info("delivery_retried", delivery_id=row.delivery_id, reason=why)
         return True

@@ -22,6 +22,7 @@ from headrace.producers.delivery import (
     Identity,
     Origin,
     RecordCount,
+    Rejected,
 )
 from headrace.producers.identity import Accepted
 from headrace.producers.ledger.cursors import SourceCursors, note_cursors
@@ -93,23 +94,6 @@ class Ledger(RevokedDeliveries, LandedFiles, SourceCursors):
         )
         return {row[0]: (row[1], row[3] if row[2] else None) for row in rows}
 
-    def repeats_of_landed(self) -> list[tuple[DeliveryRow, DeliveryRow]]:
-        """Shorter deliveries of a name whose latest content repeats one that landed elsewhere.
-
-        Each with that longer one: whether it begins with the shorter one, the spool says.
-        """
-        rows = self._read(
-            "SELECT half.delivery_id, original.delivery_id FROM deliveries AS repeat"  # noqa: S608
-            " JOIN deliveries AS original ON original.delivery_id = repeat.duplicate_of"
-            " JOIN deliveries AS half ON half.source = repeat.source AND half.name = repeat.name"
-            " WHERE repeat.state = 'duplicate' AND original.state = 'landed'"
-            " AND original.name <> repeat.name AND original.expired_at IS NULL"
-            " AND half.delivery_id < repeat.delivery_id AND half.path <> ''"
-            " AND half.size_bytes BETWEEN 1 AND original.size_bytes - 1"
-            f" AND half.state IN {in_states(ACCEPTED_STATES)}"
-        )
-        return [(self.delivery(half), self.delivery(whole)) for half, whole in rows]
-
     def standing(self) -> list[tuple[str, str, int, int]]:
         """Deliveries and their bytes in the spool, by source and state."""
         rows = self._read(
@@ -124,20 +108,21 @@ class Ledger(RevokedDeliveries, LandedFiles, SourceCursors):
 
         Of its name the latest: a poll has the same one for years, so no row but that is read.
         """
-        accepted = (
-            f"(state IN {in_states(ACCEPTED_STATES)}"
-            f" OR state = 'rejected' AND config_fingerprint = '{NEVER_RETRIED}')"
+        # What another takes the place of is nobody's latest, though it is not out of the lake yet.
+        last = (
+            f"{ACCEPTED} AND NOT EXISTS (SELECT 1 FROM (SELECT replaces, state, config_fingerprint"  # noqa: S608
+            f" FROM deliveries) WHERE replaces = one.delivery_id AND {ACCEPTED})"
         )
         rows = self._read(
             "SELECT delivery_id, name, content_hash, again_of FROM deliveries"  # noqa: S608
-            f" WHERE source = ? AND content_hash = ? AND {accepted}"
+            f" WHERE source = ? AND content_hash = ? AND {ACCEPTED}"
             " UNION SELECT * FROM (SELECT delivery_id, name, content_hash, again_of"
-            f" FROM deliveries WHERE source = ? AND name = ? AND again_of IS NULL AND {accepted}"
+            f" FROM deliveries AS one WHERE source = ? AND name = ? AND again_of IS NULL AND {last}"
             " ORDER BY delivery_id DESC LIMIT 1)"
             " UNION SELECT * FROM (SELECT delivery_id, name, content_hash, again_of"
-            " FROM deliveries WHERE source = ? AND name = ? AND again_of IS NOT NULL"
-            f" AND {accepted}"
-            " ORDER BY again_of DESC LIMIT 1)",
+            " FROM deliveries AS one WHERE source = ? AND name = ? AND again_of IS NOT NULL"
+            f" AND {last}"
+            " ORDER BY again_of DESC, delivery_id DESC LIMIT 1)",
             (source, content_hash, source, name, source, name),
         )
         return [Accepted(*row) for row in rows]
@@ -185,17 +170,6 @@ class Ledger(RevokedDeliveries, LandedFiles, SourceCursors):
                 " AND state = 'rejected' AND member AND size_bytes = 0",
                 (config_fingerprint, source, path),
             )
-
-    def was_accepted_since(self, row: DeliveryRow) -> bool:
-        """Whether a later delivery of this one's source and name was accepted."""
-        return bool(
-            self._read(
-                "SELECT 1 FROM deliveries WHERE source = ? AND name = ?"  # noqa: S608
-                " AND coalesce(again_of, delivery_id) > ?"
-                f" AND state IN {in_states(ACCEPTED_STATES)} LIMIT 1",
-                (row.source, row.name, row.arrival),
-            )
-        )
 
     def record(
         self,
@@ -251,11 +225,21 @@ class Ledger(RevokedDeliveries, LandedFiles, SourceCursors):
         count: RecordCount | None,
         duplicate_of: str | None = None,
         *,
+        rejected: Rejected | None = None,
         revoked: bool = False,
     ) -> None:
         """Write down a delivery that only the spool still knows of."""
         with self._transaction() as connection:
-            insert(connection, identity, frozen, count, duplicate_of, revoked=revoked)
+            insert(
+                connection,
+                identity,
+                frozen,
+                count,
+                duplicate_of,
+                reason=None if rejected is None or revoked else rejected.reason,
+                rejected_with=None if rejected is None else rejected.config_fingerprint,
+                revoked=revoked,
+            )
 
     # --- moving on
 

@@ -21,6 +21,7 @@ from headrace.producers.delivery import (
     DeliveryState,
     FrozenReading,
     RecordCount,
+    Rejected,
 )
 from headrace.producers.files.bad_share import check_readable
 from headrace.producers.files.reading import Reading
@@ -225,9 +226,10 @@ class Deliverer:
         fingerprint = NEVER_RETRIED
         if retried:
             # Nothing of it is published: with another config it may be read in another way.
-            self._spool.thaw(row.source, row.delivery_id)
             source = self._config.settings.sources[row.source]
             fingerprint = config_fingerprint(source, self._config.stream(row.stream))
+        # The spool first: a ledger that is lost, or an older copy, learns it from there.
+        self._spool.reject(row.source, row.delivery_id, Rejected(str(error), fingerprint))
         self._ledger.reject(row.delivery_id, str(error), fingerprint)
         log.warning("delivery_rejected", delivery_id=row.delivery_id, reason=str(error))
 

@@ -6,6 +6,7 @@
                                    reading.json  how it is read; from before its first record
                                    exchange.json the HTTP request or answer it was; where it was
                                    count.json    how many records; once known
+                                   rejected.json why it is not published; while that holds
                                    held.json     its bytes never expire
                                    revoked.json  it was taken back out
 
@@ -33,6 +34,7 @@ from headrace.producers.delivery import (
     Identity,
     Origin,
     RecordCount,
+    Rejected,
 )
 from headrace.producers.spool.stored import (
     Held,
@@ -43,6 +45,7 @@ from headrace.producers.spool.stored import (
     StoredExchange,
     StoredIdentity,
     StoredReading,
+    StoredRejection,
     load,
     spool_errors,
     store,
@@ -85,6 +88,7 @@ class Entry:
     frozen: FrozenReading | None
     count: RecordCount | None
     revoked: bool
+    rejected: Rejected | None
 
 
 class Spool:
@@ -270,7 +274,8 @@ class Spool:
             return payload.exists() and _begins_with(payload, size_bytes, content_hash)
 
     def freeze(self, source: str, delivery_id: str, frozen: FrozenReading) -> None:
-        """Fix, durably, how a delivery is read."""
+        """Fix, durably, how a delivery is read; it is not rejected (any more)."""
+        self.retry(source, delivery_id)
         path = self._folder(source, delivery_id) / "reading.json"
         store(path, StoredReading(frozen=frozen), durable=True)
 
@@ -278,10 +283,39 @@ class Spool:
         """Whether it was fixed how a delivery is read."""
         return (self._folder(source, delivery_id) / "reading.json").exists()
 
-    def thaw(self, source: str, delivery_id: str) -> None:
-        """Forget how a delivery is read: it was rejected before its first record was sent."""
+    def reject(self, source: str, delivery_id: str, rejected: Rejected) -> None:
+        """Note why a delivery is not published; how it was to be read counts only if it is halfway.
+
+        Not durable, as each of very many would wait for the disk: where a power cut takes it, the
+        ledger says it at the next start.
+        """
+        folder = self._folder(source, delivery_id)
+        # Before its reading is gone: with neither it would be one that nobody has tried yet.
+        store(folder / "rejected.json", StoredRejection(rejected=rejected), durable=False)
+        if not rejected.halfway:
+            with spool_errors(self.root):
+                (folder / "reading.json").unlink(missing_ok=True)
+
+    def rejected(self, source: str, delivery_id: str) -> Rejected | None:
+        """Why a delivery is not published; None where it was not rejected."""
+        try:
+            stored = load(self._folder(source, delivery_id) / "rejected.json", StoredRejection)
+        except LedgerError:
+            return None  # it is not made durable: a power cut may leave it empty
+        return None if stored is None else stored.rejected
+
+    def is_rejected(self, source: str, delivery_id: str) -> bool:
+        """Whether that is noted of a delivery."""
+        try:
+            stat = (self._folder(source, delivery_id) / "rejected.json").stat()
+        except FileNotFoundError:
+            return False
+        return stat.st_size > 0  # empty: what a power cut left
+
+    def retry(self, source: str, delivery_id: str) -> None:
+        """Forget that a delivery was rejected; durable once it is frozen."""
         with spool_errors(self.root):
-            (self._folder(source, delivery_id) / "reading.json").unlink(missing_ok=True)
+            (self._folder(source, delivery_id) / "rejected.json").unlink(missing_ok=True)
 
     def recover(self, source: str, delivery_id: str, path: Path, content_hash: str) -> bool:
         """Bring a lost payload back from the file it came from, where that still is the same."""
@@ -349,6 +383,9 @@ class Spool:
                 remedy="it was not made by headrace, or was damaged: move it out of the spool",
             )
         reading = load(folder / "reading.json", StoredReading)
+        rejected = self.rejected(source, delivery_id)
+        if rejected is not None and not rejected.halfway:
+            reading = None  # a crash left it there
         try:
             count = load(folder / "count.json", StoredCount)
         except LedgerError:
@@ -358,6 +395,7 @@ class Spool:
             None if reading is None else reading.frozen,
             None if count is None else count.count,
             self.is_revoked(source, delivery_id),
+            rejected,
         )
 
     def exchange(self, source: str, delivery_id: str) -> Exchange | None:

@@ -11,7 +11,13 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from headrace.errors import LedgerError
-from headrace.producers.delivery import Exchange, FrozenReading, Identity, RecordCount
+from headrace.producers.delivery import (
+    Exchange,
+    FrozenReading,
+    Identity,
+    RecordCount,
+    Rejected,
+)
 
 
 class Stored(BaseModel):
@@ -58,6 +64,12 @@ class StoredExchange(Stored):
     """The HTTP request or answer it was."""
 
     exchange: Exchange
+
+
+class StoredRejection(Stored):
+    """Why it is not published."""
+
+    rejected: Rejected
 
 
 class StoredCount(Stored):

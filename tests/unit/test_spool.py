@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import LedgerError
-from headrace.producers.delivery import FrozenReading, Origin, RecordCount
+from headrace.producers.delivery import FrozenReading, Origin, RecordCount, Rejected
 from headrace.producers.spool.spool import FileChangedError, Spool
 from support.deliveries import identity, origin_of
 
@@ -63,7 +63,7 @@ def test_how_it_is_read_stays_with_it(spool: Spool, file: Path) -> None:
     assert spool.entry("sales", delivery_id).count is None
     spool.counted("sales", delivery_id, RecordCount(7, 1))
     assert spool.entry("sales", delivery_id).count == RecordCount(7, 1)
-    spool.thaw("sales", delivery_id)
+    spool.reject("sales", delivery_id, Rejected("no", "of this config"))
     assert spool.entry("sales", delivery_id).frozen is None
 
 
