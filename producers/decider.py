@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 
 from headrace.config import Config
 from headrace.errors import UsageError
@@ -17,6 +18,7 @@ from headrace.producers.retries import Retries
 from headrace.producers.revoker import Revoker
 from headrace.producers.spool.spool import Spool
 from headrace.producers.taking import Taking
+from headrace.producers.task_parts import to_its_end
 
 
 class Decider:
@@ -71,7 +73,11 @@ class Decider:
                 if decision.action is not Action.REPUBLISH:
                     self._source_of(row)
                 self._check_bytes(row)
-        return rows
+        if decision.action is Action.RETRY:
+            for row in rows:
+                self._retries.refuse_what_is_taken(row)
+        # Of two versions of a file the later one is to know of the earlier.
+        return sorted(rows, key=attrgetter("delivery_id"))
 
     def _check_bytes(self, row: DeliveryRow) -> None:
         if row.member and not self._spool.has(row.source, row.delivery_id):
@@ -110,7 +116,10 @@ class Decider:
     async def _taken_again(self, action: Action, row: DeliveryRow) -> str:
         """Have its bytes read again; the delivery that comes of it is on its way."""
         async with self._taking.paused(row.source):
-            delivery_id = await asyncio.to_thread(self._alone_again, action, row)
+            return await to_its_end(self._again_and_on(action, row))
+
+    async def _again_and_on(self, action: Action, row: DeliveryRow) -> str:
+        delivery_id = await asyncio.to_thread(self._alone_again, action, row)
         self._pipeline.add(delivery_id)  # whatever becomes of the others
         return delivery_id
 

@@ -37,7 +37,7 @@ from headrace.producers.setbacks import unland
 from headrace.producers.source_intake import Intakes
 from headrace.producers.spool.spool import Spool
 from headrace.producers.taking import Taking
-from headrace.producers.task_parts import beside
+from headrace.producers.task_parts import beside, to_its_end
 from headrace.producers.upkeep import (
     claim,
     expire,
@@ -142,13 +142,16 @@ class Producer:
         What was revoked is taken out again of a lake that may have got it back.
         """
         await asyncio.to_thread(claim, self.config, self._ledger, self._sources)
-        lost = await self.pipeline.landing.apart_from_looks(
-            partial(unland, self.config, self._ledger)
-        )
-        if lost:
-            await self.go_on()
+        async with self.pipeline.landing.no_looks():
+            lost = await to_its_end(self._unland())
         await self.take_out_halves()
         await self.revoker.finish()
+        return lost
+
+    async def _unland(self) -> int:
+        lost = await asyncio.to_thread(unland, self.config, self._ledger)
+        if lost:
+            await self.go_on()
         return lost
 
     async def take_out_halves(self) -> None:

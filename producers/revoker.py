@@ -19,6 +19,7 @@ from headrace.producers.delivery import DeliveryRow, DeliveryState
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.spool.spool import Spool
+from headrace.producers.task_parts import thread_to_its_end, to_its_end
 
 log = structlog.get_logger("produce")
 
@@ -32,21 +33,18 @@ class Revoker:
         self._ledger = ledger
         self._spool = spool
         self._pipeline = pipeline
-        self._revoking: set[asyncio.Task[None]] = set()
 
     async def revoke(self, rows: Sequence[DeliveryRow]) -> None:
         """Take these back out; returns when the lake holds nothing of them. Safe to repeat."""
         # Whoever asked may go away in the middle: they are revoked then, or go on as before.
-        task = asyncio.create_task(self._withdraw(rows))
-        self._revoking.add(task)
-        task.add_done_callback(self._revoking.discard)
-        await asyncio.shield(task)
+        await to_its_end(self._withdraw(rows))
         await self.finish()
 
     async def finish(self) -> None:
         """Carry through what was written down: at a start, and where the lake was set back."""
         # A RESTORE in between is seen after it, and makes all of this to be done once more.
-        await self._pipeline.landing.apart_from_looks(self._take_out)
+        async with self._pipeline.landing.no_looks():
+            await thread_to_its_end(self._take_out)
 
     async def make_room(self, row: DeliveryRow) -> None:
         """Take out what a delivery replaces, and what that would have replaced, and so on."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -18,10 +18,11 @@ from headrace.config import Source
 from headrace.config_files import FileSource
 from headrace.metrics import LAST_SCAN, SCAN_SECONDS, WAITING_FILES
 from headrace.producers.delivery import DeliveryRow
-from headrace.producers.folders.intake import CHUNK_FILES
+from headrace.producers.folders.intake import CHUNK_FILES, Taken
 from headrace.producers.folders.scan import FileStat
 from headrace.producers.publishing.pipeline import Pipeline
-from headrace.producers.source_intake import Intakes
+from headrace.producers.source_intake import Intakes, SourceIntake
+from headrace.producers.task_parts import thread_to_its_end, to_its_end
 from headrace.producers.unreachable import SourceUnreachableError
 
 log = structlog.get_logger("produce")
@@ -111,7 +112,7 @@ class Taking:
         if config.after_landing == "keep":
             return 0
         async with self._locks[source]:
-            return await asyncio.to_thread(self._intakes.put_away, source, config)
+            return await thread_to_its_end(self._intakes.put_away, source, config)
 
     async def _look(
         self,
@@ -134,7 +135,7 @@ class Taking:
             began = time.monotonic()
             if everything:
                 self._looked_at[name] = began
-            look = await asyncio.to_thread(next, looks, None)
+            look = await thread_to_its_end(next, looks, None)
             scan_seconds += time.monotonic() - began
             if look is None:
                 break
@@ -145,12 +146,11 @@ class Taking:
             ready = [stat for stat in look.ready if stat.name not in passing_over]
             for first in range(0, len(ready), CHUNK_FILES):
                 chunk = ready[first : first + CHUNK_FILES]
-                taken = await asyncio.to_thread(intake.take, name, source, chunk)
+                taken = await to_its_end(self._take(intake, name, source, chunk))
                 young += taken.changed
                 unreadable += [(stat.name, reason) for stat, reason in taken.unreadable]
                 left = {stat.name for stat in (*taken.changed, *(s for s, _ in taken.unreadable))}
                 taken_names |= {stat.name for stat in chunk} - left
-                self._pipeline.received(taken.receipts)
                 if taken.failure is not None:
                     raise taken.failure
                 if everything:
@@ -171,3 +171,11 @@ class Taking:
             scan_seconds,
             tuple(unmarked),
         )
+
+    async def _take(
+        self, intake: SourceIntake, name: str, source: FileSource, files: Sequence[FileStat]
+    ) -> Taken:
+        """Take these and have them published: the one is not done without the other."""
+        taken = await asyncio.to_thread(intake.take, name, source, files)
+        self._pipeline.received(taken.receipts)
+        return taken

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
+
+import structlog
 
 from headrace.errors import BrokerError
+
+log = structlog.get_logger("produce")
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -58,11 +62,27 @@ def _first_error() -> Iterator[None]:
         raise error from None
 
 
+async def to_its_end(work: Coroutine[Any, Any, _T]) -> _T:
+    """Await all of this, also where whoever awaits it is cancelled: he ends with it, not before.
+
+    For what a thread writes down and somebody has to be told of afterwards: nobody else would be.
+    What the one who is cancelled holds (a lock, an open ledger) is held as long. So it has to be
+    something that ends by itself, and soon. What it raises then, nobody hears: it is logged.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:  # perhaps more than once
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        log.error("failed_after_who_asked_was_gone", exc_info=failure)
+    raise cancelled
+
+
 async def thread_to_its_end(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """Run it in a thread; when this ends, cancelled too, nothing of it goes on."""
-    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(running)
-    finally:
-        if not running.done():
-            await asyncio.wait([running])
+    return await to_its_end(asyncio.to_thread(function, *args, **kwargs))

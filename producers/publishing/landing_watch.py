@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 
@@ -29,8 +29,6 @@ from headrace.producers.publishing.landing import (
 from headrace.producers.publishing.topic_looks import TopicLooks
 
 log = structlog.get_logger("produce")
-
-_T = TypeVar("_T")
 
 # Where nothing has landed for so long, the topic is asked too whether it still has the records.
 _THOROUGH_LOOK_SECONDS: Final = 5.0
@@ -92,13 +90,19 @@ class LandingWatch:
     @asynccontextmanager
     async def dropped(self, delivery_ids: Collection[str]) -> AsyncIterator[None]:
         """Follow these no more; meanwhile nothing at all is noted as landed."""
-        async with self._looking:
+        async with self.no_looks():
             for delivery_id in delivery_ids:
                 row = self._rows.pop(delivery_id, None)
                 if row is not None:
                     self._pausing.pop(delivery_id, None)
                     self._topic.forget(delivery_id)
                     self._bronze_of(row.stream).forget(delivery_id)
+            yield
+
+    @asynccontextmanager
+    async def no_looks(self) -> AsyncIterator[None]:
+        """Meanwhile nothing is noted as landed."""
+        async with self._looking:
             yield
 
     async def look_thoroughly(self) -> None:
@@ -133,11 +137,6 @@ class LandingWatch:
                 )
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), pause_between_looks(idle))
-
-    async def apart_from_looks(self, function: Callable[[], _T]) -> _T:
-        """Call this in a thread while nothing is noted as landed."""
-        async with self._looking:
-            return await asyncio.to_thread(function)
 
     async def _look_patiently(self, *, thorough: bool) -> bool:
         began = time.monotonic()

@@ -26,6 +26,7 @@ from headrace.producers.publishing.landing_watch import LandingWatch
 from headrace.producers.publishing.publisher import Sent
 from headrace.producers.publishing.small_deliveries import MOST_AT_ONCE, SmallDeliveries
 from headrace.producers.spool.spool import Spool
+from headrace.producers.task_parts import to_its_end
 
 log = structlog.get_logger("produce")
 
@@ -135,19 +136,22 @@ class Pipeline:
     async def publish_again(self, delivery_id: str) -> None:
         """Publish a delivery that is published or landed once more, from its first record."""
         async with self.landing.dropped((delivery_id,)):
-            if delivery_id in self._unpublished:
-                return  # the look right before has had it published again
-            self._unpublished.add(delivery_id)  # nobody else begins to follow it
-            try:
-                await asyncio.to_thread(self._ledger.republish, delivery_id)
-                row = await asyncio.to_thread(self._ledger.delivery, delivery_id)
-            except BaseException:
-                self._unpublished.discard(delivery_id)
-                raise
-            if row.state is not DeliveryState.PUBLISHING:  # revoked by now
-                self._unpublished.discard(delivery_id)
-                return
-            self._enqueue(row)
+            if delivery_id not in self._unpublished:  # else the look right before has seen to it
+                await to_its_end(self._begin_again(delivery_id))
+
+    async def _begin_again(self, delivery_id: str) -> None:
+        self._unpublished.add(delivery_id)  # nobody else begins to follow it
+        try:
+            await asyncio.to_thread(self._ledger.republish, delivery_id)
+            row = await asyncio.to_thread(self._ledger.delivery, delivery_id)
+        except BaseException:
+            self._unpublished.discard(delivery_id)
+            self.add(delivery_id)  # from where it stands
+            raise
+        if row.state is not DeliveryState.PUBLISHING:  # revoked by now
+            self._unpublished.discard(delivery_id)
+            return
+        self._enqueue(row)
         for follower in self._followers:
             follower.published_again(row)
 

@@ -27,6 +27,7 @@ from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.receiving import Arrived, Receiving
 from headrace.producers.spool.spool import Spool
 from headrace.producers.spool.stored import spool_errors
+from headrace.producers.task_parts import to_its_end
 from headrace.producers.webhook.call import Call
 from headrace.producers.webhook.journal import SEGMENT_PREFIX, Entries, Journal, Position
 
@@ -135,19 +136,14 @@ class Adoption(Follower):
         """Whether there was something."""
         await self._until(lambda: self._pipeline.unpublished <= _MOST_UNPUBLISHED)
         async with self._locks[source]:
-            journal = self._journals[source]
-            taking = asyncio.ensure_future(asyncio.to_thread(self._take, source, journal))
-            try:
-                receipts = await asyncio.shield(taking)
-            finally:
-                # A thread cannot be interrupted: nobody else may take the same ones meanwhile.
-                if not taking.done():
-                    await asyncio.wait([taking])
-            WAITING_CALL_BYTES.labels(source).set(journal.waiting_bytes)
-            if receipts is None:
-                return False
-            self._pipeline.received(receipts)
-            return True
+            return await to_its_end(self._adopt(source, self._journals[source]))
+
+    async def _adopt(self, source: str, journal: Journal) -> bool:
+        """Take some and have them published: the one is not done without the other."""
+        receipts = await asyncio.to_thread(self._take, source, journal)
+        WAITING_CALL_BYTES.labels(source).set(journal.waiting_bytes)
+        self._pipeline.received(receipts or ())
+        return receipts is not None
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():
