@@ -79,7 +79,8 @@ class RevokedDeliveries(LedgerConnection):
         """The revoked delivery of this identity, where it was not accepted again since.
 
         Under its own name not one that another took the place of: A, then A and more, then A.
-        Where names matter, content that stands under another name does not accept it again.
+        What came before it does not accept it again: A, B and A, the last of them revoked. Where
+        names matter, content that stands under another name does not either.
         """
         same = {
             IdentityBy.CONTENT: "content_hash = :content",
@@ -94,7 +95,9 @@ class RevokedDeliveries(LedgerConnection):
             " AS newer WHERE newer.replaces = deliveries.delivery_id))"
             " AND NOT EXISTS (SELECT 1 FROM deliveries AS other"
             " WHERE other.source = deliveries.source"
-            f" AND other.content_hash = deliveries.content_hash{again} AND other.state IN {live})"
+            f" AND other.content_hash = deliveries.content_hash{again} AND other.state IN {live}"
+            " AND (coalesce(other.again_of, other.delivery_id), other.delivery_id)"
+            " > (coalesce(deliveries.again_of, deliveries.delivery_id), deliveries.delivery_id))"
             " ORDER BY delivery_id DESC LIMIT 1",
             {"source": source, "content": content_hash, "name": name},
         )
