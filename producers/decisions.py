@@ -13,7 +13,12 @@ from operator import attrgetter
 from typing import Final
 
 from headrace.errors import UsageError
-from headrace.producers.delivery import DeliveryRow, DeliveryState, IdentityBy
+from headrace.producers.delivery import (
+    NEVER_RETRIED,
+    DeliveryRow,
+    DeliveryState,
+    IdentityBy,
+)
 
 
 class Action(StrEnum):
@@ -108,11 +113,17 @@ def standing_for(row: DeliveryRow, others: Iterable[DeliveryRow]) -> DeliveryRow
     """The delivery that replaces this one; that has its content, where this one is revoked.
 
     None where no other that counts does. `others`: of any kind. Where names matter, content under
-    another name is another delivery.
+    another name is another delivery. One that stands rejected took no place yet: it counts where
+    it is these bytes, taken again, or was rejected halfway.
     """
 
     def same_name(other: DeliveryRow) -> bool:
         return row.identity_by is IdentityBy.CONTENT or other.name == row.name
+
+    def counts(other: DeliveryRow) -> bool:
+        if other.state is DeliveryState.REJECTED:
+            return other.again_of == row.arrival or other.config_fingerprint == NEVER_RETRIED
+        return other.state not in (DeliveryState.DUPLICATE, DeliveryState.REVOKED)
 
     revoked = row.state is DeliveryState.REVOKED
     standing = [
@@ -120,7 +131,7 @@ def standing_for(row: DeliveryRow, others: Iterable[DeliveryRow]) -> DeliveryRow
         for other in others
         if other.delivery_id > row.delivery_id
         and other.source == row.source
-        and other.state not in (DeliveryState.DUPLICATE, DeliveryState.REVOKED)
+        and counts(other)
         and (
             other.replaces == row.delivery_id
             or (revoked and other.content_hash == row.content_hash and same_name(other))

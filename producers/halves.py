@@ -7,9 +7,23 @@ the same, and is taken out once that one has landed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.spool.spool import Spool
+
+
+def grew_from(
+    before: DeliveryRow, size_bytes: int, begins_with: Callable[[int, str], bool]
+) -> bool:
+    """Whether content of this size is that of the delivery before it, with more behind it.
+
+    `begins_with`: whether its first bytes, so many, have this hash.
+    """
+    if not 0 < before.size_bytes < size_bytes:
+        return False
+    return begins_with(before.size_bytes, before.content_hash)
 
 
 class Halves:

@@ -31,6 +31,11 @@ class Accepted:
         """Orders deliveries by when their bytes came."""
         return self.again_of or self.delivery_id
 
+    @property
+    def order(self) -> tuple[str, str]:
+        """The same, and bytes that were taken again behind what they were taken of."""
+        return self.arrival, self.delivery_id
+
 
 def original_of(
     name: str,
@@ -47,7 +52,7 @@ def original_of(
     latest_here: Accepted | None = None
     for delivery in accepted:
         if delivery.name == name:
-            if latest_here is None or delivery.arrival > latest_here.arrival:
+            if latest_here is None or delivery.order > latest_here.order:
                 latest_here = delivery
         elif delivery.content_hash == content_hash and (
             first_elsewhere is None or delivery.delivery_id < first_elsewhere.delivery_id

@@ -28,6 +28,7 @@ from headrace.producers.delivery import (
     IdentityBy,
     Origin,
 )
+from headrace.producers.halves import grew_from
 from headrace.producers.identity import Accepted, original_of
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.ledger.receipt import Receipt
@@ -308,10 +309,8 @@ class Receiving:
         here = [a for a in accepted if a.name == one.name]
         if not here or not one.origin.path:
             return None
-        row = self._ledger.delivery(max(here, key=attrgetter("arrival")).delivery_id)
-        if not 0 < row.size_bytes < draft.size_bytes:
-            return None
-        return row.delivery_id if draft.begins_with(row.size_bytes, row.content_hash) else None
+        row = self._ledger.delivery(max(here, key=attrgetter("order")).delivery_id)
+        return row.delivery_id if grew_from(row, draft.size_bytes, draft.begins_with) else None
 
     def _next_time(self) -> datetime:
         """Strictly later than every delivery before, also where the clock was set back."""

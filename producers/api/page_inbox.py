@@ -110,7 +110,7 @@ class PageInbox:
         here = [one for one in known if one.name == name]
         if not here:
             return None
-        return self._ledger.delivery(max(here, key=attrgetter("arrival")).delivery_id)
+        return self._ledger.delivery(max(here, key=attrgetter("order")).delivery_id)
 
     def _conditional(
         self, name: str, request: PageRequest, shown: Callable[[str], str]

@@ -106,6 +106,11 @@ _AGAIN_INDEX: Final = (
     "CREATE INDEX IF NOT EXISTS deliveries_again ON deliveries (source, name, again_of)"
     " WHERE again_of IS NOT NULL"
 )
+# What has taken a delivery's place, asked for each that is the latest of its name.
+_REPLACING_INDEX: Final = (
+    "CREATE INDEX IF NOT EXISTS deliveries_replacing ON deliveries (replaces)"
+    " WHERE replaces IS NOT NULL"
+)
 
 
 @contextmanager
@@ -139,6 +144,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             connection.execute(_STANDING_INDEX)
             connection.execute(_AGAIN_INDEX)
             connection.execute(_MEMBERS_INDEX)
+            connection.execute(_REPLACING_INDEX)
         except BaseException:
             connection.close()
             raise

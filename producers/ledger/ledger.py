@@ -36,9 +36,10 @@ from headrace.producers.ledger.rows import (
     remember_file,
     to_micros,
 )
+from headrace.producers.ledger.versions import ACCEPTED, Versions
 
 
-class Ledger(RevokedDeliveries, LandedFiles, SourceCursors):
+class Ledger(RevokedDeliveries, LandedFiles, SourceCursors, Versions):
     """The ledger at `path`, opened for writing; made where there is none. Safe between threads."""
 
     @property
@@ -110,8 +111,8 @@ class Ledger(RevokedDeliveries, LandedFiles, SourceCursors):
         """
         # What another takes the place of is nobody's latest, though it is not out of the lake yet.
         last = (
-            f"{ACCEPTED} AND NOT EXISTS (SELECT 1 FROM (SELECT replaces, state, config_fingerprint"  # noqa: S608
-            f" FROM deliveries) WHERE replaces = one.delivery_id AND {ACCEPTED})"
+            f"{ACCEPTED} AND NOT EXISTS (SELECT 1 FROM deliveries"  # noqa: S608
+            f" WHERE replaces = one.delivery_id AND {ACCEPTED})"
         )
         rows = self._read(
             "SELECT delivery_id, name, content_hash, again_of FROM deliveries"  # noqa: S608
@@ -253,8 +254,11 @@ class Ledger(RevokedDeliveries, LandedFiles, SourceCursors):
             config_fingerprint=config_fingerprint,
         )
 
-    def retry(self, delivery_id: str, stream: str) -> None:
-        """Try a rejected delivery again, for the stream that its source feeds now."""
+    def retry(self, delivery_id: str, stream: str, replaces: str | None = None) -> None:
+        """Try a rejected delivery again, for the stream that its source feeds now.
+
+        `replaces`: whose place it takes, where that is another's than before.
+        """
         self._move(
             delivery_id,
             (DeliveryState.REJECTED,),
@@ -266,6 +270,7 @@ class Ledger(RevokedDeliveries, LandedFiles, SourceCursors):
             topic_partition=None,
             acknowledged=0,
             last_offset=None,
+            **({} if replaces is None else {"replaces": replaces}),
         )
 
     def repeats(self, delivery_id: str, original: str) -> None:

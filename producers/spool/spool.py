@@ -23,7 +23,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -244,6 +244,12 @@ class Spool:
         """Remove what a crashed intake left behind; nothing else may be taking in."""
         for leftover in self.root.glob(f"*/{_INTAKE_PREFIX}*"):
             shutil.rmtree(leftover, ignore_errors=True)
+
+    def take_place(self, source: str, delivery_id: str, replaces: str) -> None:
+        """Note, durably, that a delivery of which nothing was sent takes another's place."""
+        identity = replace(self.entry(source, delivery_id).identity, replaces=replaces)
+        path = self._folder(source, delivery_id) / "identity.json"
+        store(path, StoredIdentity(identity=identity), durable=True)
 
     # --- publishing
 
