@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from headrace.config_api import ApiSource
-from headrace.config_pages import NoPagination
+from headrace.config_pages import NoPagination, OffsetPagination, PagePagination
+from headrace.errors import ApiRefusedError
 from headrace.producers.api.incremental import asked_since, highest, written_time
 from headrace.producers.api.page import PageRequest, Pairs
 from headrace.producers.api.page_records import PageRecords
@@ -20,7 +21,7 @@ from headrace.producers.api.pagination import (
     next_position,
 )
 from headrace.producers.api.request import page_request
-from headrace.producers.api.unfinished import Unfinished, rules_hash
+from headrace.producers.api.unfinished import Unfinished, rules_hash, unfinished_from
 from headrace.producers.api.walk import (
     Series,
     Walk,
@@ -97,6 +98,41 @@ class Plan:
         since = None if rule is None else asked_since(rule, value)
         return Unfinished(rules, first_position(self._source.pagination), since, value)
 
+    def go_on(self, begun: Unfinished, kept: str | None) -> Unfinished | None:
+        """Where the poll before ended; None: it was through. `kept` is under the walk's `key`."""
+        rule = self._source.pagination
+        counted = self.is_tracked and isinstance(rule, PagePagination)
+        return unfinished_from(kept, begun.rules, counted=counted)
+
+    def anew(self, begun: Unfinished, reached: int) -> Unfinished:
+        """The first page, after a poll that came to the page of that number in vain."""
+        return replace(begun, again_to=reached) if self.is_tracked else begun
+
+    @property
+    def is_tracked(self) -> bool:
+        """Whether what was asked for is not asked for again: by a cursor, or by windows.
+
+        The pages of a source without are gone through whole by each poll.
+        """
+        return self._source.cursor is not None or self._source.window is not None
+
+    @property
+    def may_be_forgotten(self) -> bool:
+        """Whether a server has to remember where a poll was; a number says the same for ever."""
+        counted = isinstance(self._source.pagination, PagePagination | OffsetPagination)
+        return not (counted and self.is_tracked)
+
+    def refused(self, state: Unfinished, error: ApiRefusedError) -> ApiRefusedError:
+        """The error for a page that the server refuses, though the one before led to it."""
+        if state.at.number == 1 or error.status is None:
+            return error
+        return ApiRefusedError(
+            f"{error.message} (page {state.at.number})",
+            remedy=f"where that says there is no further page: end_status = [{error.status}] in"
+            f" `pagination` of the source; else {error.remedy or 'ask who runs the server'}",
+            status=error.status,
+        )
+
     def request(self, walk: Walk, state: Unfinished) -> PageRequest:
         """What is asked for there. Raises `PaginationError` where that are too many pages."""
         if state.at.number > self._max_pages:
@@ -131,15 +167,19 @@ class Plan:
         at = next_position(source.pagination, state.at, answer, source.trusted_hosts)
         if at is None:
             return None
-        return Unfinished(state.rules, at, state.since, self.highest(state, got), digest)
+        value = self.highest(state, got)
+        return Unfinished(state.rules, at, state.since, value, digest, state.again_to)
 
     def kept_text(self, state: Unfinished) -> str:
         """What the ledger keeps of a walk that is not through; without secrets.
 
-        Where the server's address is none without them it keeps nothing: the next poll begins anew.
+        Where the server's address is none without them, the next poll begins anew.
         """
         at = without_secrets(state.at, self._source.secrets)
-        return "" if at is None else replace(state, at=at).to_text()
+        if at is not None:
+            return replace(state, at=at).to_text()
+        first = replace(state, at=first_position(self._source.pagination), digest=None)
+        return self.anew(first, state.reached).to_text() if self.is_tracked else ""
 
     def highest(self, state: Unfinished, got: Got) -> str | None:
         """The cursor's value after a page. Raises `CursorValueError`."""

@@ -75,5 +75,6 @@ def failure_of(source: str, error: HeadraceError, again: str) -> PollFailure:
             pass
     if isinstance(error, ApiLaterError) and error.until is not None:
         again = f"asked again from {error.until:%Y-%m-%d %H:%M:%S} UTC on, {again}"
-    text = str(error).removeprefix(f"sources.{source}: ").replace("\n  -> ", "; ")
+    notes = [str(error), *getattr(error, "__notes__", ())]
+    text = "; ".join(notes).removeprefix(f"sources.{source}: ").replace("\n  -> ", "; ")
     return PollFailure(source, reason, text, again)

@@ -10,7 +10,8 @@ import orjson
 
 from headrace.producers.api.pagination import Position
 
-_VERSION: Final = 1
+_VERSION: Final = 2
+_BEFORE: Final = 1  # it went on behind the last page of those that are counted, which had grown
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class Unfinished:
 
     `rules`: a hash of the config that says how pages follow each other; under another the poll
     begins anew. `since`: the cursor's value that it asks from. `highest`: seen so far. `digest`: of
-    the last page, which the next one must not equal.
+    the last page, which the next one must not equal. `again_to`: the page that a poll had come to
+    before this had to begin anew; what is before it has come before.
     """
 
     rules: str
@@ -27,18 +29,30 @@ class Unfinished:
     since: str | None = None
     highest: str | None = None
     digest: str | None = None
+    again_to: int = 0
+
+    @property
+    def reached(self) -> int:
+        """The number of the furthest page that was asked for."""
+        return max(self.at.number, self.again_to)
 
     def to_text(self) -> str:
         """As the ledger keeps it."""
         return orjson.dumps({"version": _VERSION, **asdict(self)}).decode()
 
 
-def unfinished_from(text: str | None, rules: str) -> Unfinished | None:
-    """What the ledger kept, if that was under the same rules."""
+def unfinished_from(text: str | None, rules: str, *, counted: bool = False) -> Unfinished | None:
+    """What the ledger kept, if that was under the same rules.
+
+    `counted`: by numbered pages, each asked for once.
+    """
     if not text:
         return None
     fields = orjson.loads(text)
-    if fields.pop("version") != _VERSION or fields["rules"] != rules:
+    version = fields.pop("version")
+    if version not in (_BEFORE, _VERSION) or fields["rules"] != rules:
+        return None
+    if version == _BEFORE and counted:
         return None
     at = fields.pop("at")
     query = tuple((name, value) for name, value in at.pop("query"))

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.producers.api.page_inbox import PageInbox
-from headrace.producers.api.poller import Poller
+from headrace.producers.api.walking import Walking
 from headrace.producers.api.windows import Span, span_of_dates
 from headrace.producers.delivery import DeliveryState
 from headrace.producers.ledger.ledger import Ledger
@@ -140,7 +140,7 @@ STEPS: dict[str, type] = {
     "sync_source": Spool,
     "record": Ledger,
     "receive": Receiving,
-    "_received": Poller,
+    "_received": Walking,
 }
 
 
@@ -435,7 +435,6 @@ async def test_a_page_whose_next_link_is_bad_is_taken_once_and_nothing_moves_pas
     keys: dict[str, Any] = {
         "records": "data",
         "pagination": {"kind": "next_url", "path": "next"},
-        "cursor": {"field": "at", "parameter": "since"},
     }
     project = PolledProject(tmp_path, paged(server, "/items", **keys))
     for new, unchanged in ((2, 0), (0, 2), (0, 2)):
@@ -444,29 +443,203 @@ async def test_a_page_whose_next_link_is_bad_is_taken_once_and_nothing_moves_pas
         assert failure.reason == "pagination"
         assert told in failure.text
         assert (polled.report.new, polled.report.unchanged) == (new, unchanged)
-        assert not any(key.startswith("cursor ") for key in project.cursors)
     states = Counter(row.state.value for row in project.rows)
     assert states == {"received": 2, "duplicate": 2}
     assert [record["id"] for page in project.spooled() for record in page["data"]] == [1, 2]
-    second["next"] = "/items?page=3"  # mended: gone on with, from where it was
+    second["next"] = "/items?page=3"
     await project.poll_well()
     assert {record["id"] for page in project.spooled() for record in page["data"]} == {1, 2, 3}
-    assert "2021-03-03T00:00:00Z" in project.cursors.values()
 
 
-async def test_a_page_whose_records_say_no_cursor_is_taken_and_moves_none(
+# --- a cursor, and pages that do not say how far they go: taken when they do, and then once
+
+
+def ids_of(project: PolledProject) -> Counter[int]:
+    """How often each record is in what is published."""
+    pages = (page if isinstance(page, list) else page["data"] for page in project.spooled())
+    return Counter(record["id"] for page in pages for record in page)
+
+
+def growing(server: ReplayServer, records: list[dict[str, Any]], **more: object) -> None:
+    """A server whose one page has what is after `since`."""
+
+    def answer(seen: Seen) -> Answer:
+        found = [r for r in records if r["at"] > (seen.argument("since") or "")]
+        return json_answer(json.dumps({"data": found, **more}).encode())
+
+    server.handlers["/items"] = answer
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "told"),
+    [
+        ({"field": "updated"}, {"field": "at"}, "none of the page's 1 records"),
+        ({"field": "at", "type": "number"}, {"field": "at"}, "expected a number"),
+    ],
+    ids=["another field", "another type"],
+)
+async def test_a_page_that_says_no_cursor_waits_for_the_right_config_however_it_grows(
+    server: ReplayServer,
+    tmp_path: Path,
+    wrong: dict[str, str],
+    right: dict[str, str],
+    told: str,
+) -> None:
+    records = records_from(1, 1)
+    growing(server, records)
+    keys: dict[str, Any] = {"records": "data", "cursor": {**wrong, "parameter": "since"}}
+    project = PolledProject(tmp_path, paged(server, "/items", **keys))
+    for number in (2, 3):
+        (failure,) = (await project.poll()).report.failures
+        assert told in failure.text
+        assert "not taken: 1" in failure.text
+        told = told.replace("1 records", "2 records")
+        assert project.rows == []
+        records += records_from(number, number)
+    keys["cursor"] = {**right, "parameter": "since"}
+    project.source = paged(server, "/items", **keys)
+    await project.poll_well()
+    assert ids_of(project) == {1: 1, 2: 1, 3: 1}
+
+
+async def test_a_page_whose_next_link_is_bad_waits_for_a_good_one_however_it_grows(
     server: ReplayServer, tmp_path: Path
 ) -> None:
-    server.handlers["/items"] = lambda _: json_answer(b'[{"id": 1}]')
-    keys: dict[str, Any] = {"cursor": {"field": "at", "parameter": "since"}}
+    first, second = records_from(1, 1), records_from(5, 5)
+    following = "http://elsewhere.example/items"
+
+    def answer(seen: Seen) -> Answer:
+        match seen.argument("page"):
+            case "3":
+                return json_answer(json.dumps({"data": records_from(9, 9)}).encode())
+            case "2":
+                return json_answer(json.dumps({"data": second, "next": following}).encode())
+            case _:
+                page = {"data": first, "next": "/items?page=2"}
+                return json_answer(json.dumps(page).encode())
+
+    server.handlers["/items"] = answer
+    keys: dict[str, Any] = {
+        "records": "data",
+        "pagination": {"kind": "next_url", "path": "next"},
+        "cursor": {"field": "at", "parameter": "since"},
+    }
     project = PolledProject(tmp_path, paged(server, "/items", **keys))
-    for new in (1, 0):
-        polled = await project.poll()
-        (failure,) = polled.report.failures
-        assert "none of the page's 1 records" in failure.text
-        assert polled.report.new == new
-    assert [record["id"] for page in project.spooled() for record in page] == [1]
-    assert not any(project.cursors.values())
+    for number in (2, 3):
+        (failure,) = (await project.poll()).report.failures
+        assert "elsewhere.example" in failure.text
+        assert ids_of(project) == {1: 1}  # what has a good page behind it is done
+        assert not any(key.startswith("cursor ") for key in project.cursors)
+        second += records_from(number + 4, number + 4)
+    following = "/items?page=3"
+    await project.poll_well()
+    assert ids_of(project) == {1: 1, 5: 1, 6: 1, 7: 1, 9: 1}
+    assert "2021-03-09T00:00:00Z" in project.cursors.values()
+
+
+@pytest.mark.parametrize("status_", [404, 503])
+async def test_a_last_page_without_the_empty_one_behind_it_is_taken_when_that_comes(
+    server: ReplayServer, tmp_path: Path, status_: int
+) -> None:
+    records = records_from(4, 4)
+    numbers = since(records, 3)
+    server.handlers["/items"] = lambda seen: (
+        numbers(seen) if seen.argument("page") == "1" else json_answer(b"{}", status_)
+    )
+    project = PolledProject(tmp_path, paged(server, "/items", **CURSOR))
+    for number in (5, 6):
+        (failure,) = (await project.poll()).report.failures
+        assert str(status_) in failure.text
+        assert ("end_status = [404]" in failure.text) == (status_ == 404)
+        assert project.rows == []
+        records += records_from(number, number)
+    records += records_from(7, 8)
+    if status_ == 404:
+        pagination = {"kind": "page", "end_status": [404]}
+        records = records[:3]
+        project.source = paged(server, "/items", **{**CURSOR, "pagination": pagination})
+        numbers = since(records, 3)
+    else:
+        numbers = since(records, 3)
+        server.handlers["/items"] = numbers
+    await project.poll_well()
+    assert ids_of(project) == {record["id"]: 1 for record in records}
+    assert project.cursors["cursor GET /items"] == records[-1]["at"]
+
+
+async def test_a_ledger_lost_between_polls_loses_none_of_a_last_page_that_grew(
+    server: ReplayServer, tmp_path: Path
+) -> None:
+    records = [{"id": 4}]
+    keys: dict[str, Any] = {
+        "pagination": {"kind": "page"},
+        "cursor": {"field": "id", "parameter": "since", "type": "number"},
+    }
+
+    def answer(seen: Seen) -> Answer:
+        found = [r for r in records if r["id"] > int(seen.argument("since") or 0)]
+        first = 3 * (int(seen.argument("page") or 1) - 1)
+        return json_answer(json.dumps(found[first : first + 3]).encode())
+
+    server.handlers["/items"] = answer
+    project = PolledProject(tmp_path, paged(server, "/items", **keys))
+    await project.poll_well()
+    for file in project.paths.ledger.parent.glob("ledger.db*"):
+        file.unlink()
+    records += [{"id": number} for number in (5, 6, 7, 8)]
+    await project.poll_well()
+    assert ids_of(project) == {4: 1, 5: 1, 6: 1, 7: 1, 8: 1}
+
+
+async def test_a_server_that_forgets_each_time_has_nothing_taken_again_before_it_goes_on(
+    server: ReplayServer, tmp_path: Path
+) -> None:
+    records, known = [1], ""
+
+    def answer(seen: Seen) -> Answer:
+        token = seen.argument("token")
+        if token:
+            return (
+                json_answer(b'{"data": [{"id": 9}]}') if token == known else json_answer(b"{}", 404)
+            )
+        page = {"data": [{"id": n} for n in records], "next": f"t{len(records)}"}
+        return json_answer(json.dumps(page).encode())
+
+    server.handlers["/items"] = answer
+    keys: dict[str, Any] = {
+        "records": "data",
+        "pagination": {"kind": "cursor", "path": "next", "parameter": "token"},
+        "cursor": {"field": "id", "parameter": "since", "type": "number"},
+    }
+    project = PolledProject(tmp_path, paged(server, "/items", **keys))
+    # Down while the second page is asked for: the first is done, and says where to go on.
+    server.err(lambda _, right: right, status(503))
+    assert (await project.poll()).report.new == 1
+    for number in (2, 3):
+        records.append(number)
+        assert (await project.poll()).report.failures[0].reason == "refused"
+        assert ids_of(project) == {1: 1}
+    known = "t3"
+    await project.poll_well()
+    assert ids_of(project) == {1: 2, 2: 1, 3: 1, 9: 1}  # page 1 has grown since it was done
+
+
+async def test_the_same_page_again_is_not_taken_where_a_cursor_asks_for_it_again(
+    server: ReplayServer, tmp_path: Path
+) -> None:
+    records = records_from(1, 1)
+    growing(server, records, next="t")
+    keys: dict[str, Any] = {
+        "records": "data",
+        "pagination": {"kind": "cursor", "path": "next", "parameter": "unheeded"},
+        "cursor": {"field": "at", "parameter": "since"},
+    }
+    project = PolledProject(tmp_path, paged(server, "/items", **keys))
+    for number in (2, 3):
+        (failure,) = (await project.poll()).report.failures
+        assert "same content" in failure.text
+        assert project.rows == []
+        records += records_from(number, number)
 
 
 async def test_a_first_page_that_leads_to_another_host_is_refused_and_what_came_stays(

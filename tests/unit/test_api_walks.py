@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.config_api import ApiSource
@@ -138,7 +139,32 @@ PAGINATIONS: tuple[dict[str, Any], ...] = (
 )
 
 
+def source_of(pagination: dict[str, Any]) -> ApiSource:
+    return ApiSource.model_validate(
+        {
+            "kind": "api",
+            "stream": "s",
+            "url": HOST,
+            "records": "data",
+            "pagination": pagination,
+            "cursor": {"field": "id", "parameter": "since", "type": "number"},
+        }
+    )
+
+
+def poll(source: ApiSource, server: Server, inbox: MemoryInbox) -> None:
+    """To its end, or its death."""
+    poller = Poller("s", source, server, inbox, lambda _: None, lambda: NOW)
+    report = asyncio.run(poller.poll())
+    assert not report.failures, report.failures
+
+
+def came(inbox: MemoryInbox) -> list[int]:
+    return [record["id"] for _, body in inbox.pages for record in json.loads(body)["data"]]
+
+
 @pytest.mark.parametrize("pagination", PAGINATIONS, ids=json.dumps)
+@settings(deadline=None)
 @given(
     count=st.integers(0, 25),
     grown=st.integers(0, 10),
@@ -154,28 +180,14 @@ def test_each_record_comes_once_whenever_polls_die(
     sizes: list[int],
     deaths: list[int],
 ) -> None:
-    source = ApiSource.model_validate(
-        {
-            "kind": "api",
-            "stream": "s",
-            "url": HOST,
-            "records": "data",
-            "pagination": pagination,
-            "cursor": {"field": "id", "parameter": "since", "type": "number"},
-        }
-    )
+    source = source_of(pagination)
     fate = Fate(deaths)
     inbox, server = MemoryInbox(fate), Server(range(count), sizes, newest_first=newest_first)
-
-    def poll() -> None:
-        poller = Poller("s", source, server, inbox, lambda _: None, lambda: NOW)
-        report = asyncio.run(poller.poll())
-        assert not report.failures, report.failures
 
     def poll_to_the_end() -> None:
         while True:
             try:
-                return poll()
+                return poll(source, server, inbox)
             except DiedError:
                 continue
 
@@ -183,6 +195,35 @@ def test_each_record_comes_once_whenever_polls_die(
     server.ids += range(count, count + grown)
     poll_to_the_end()
     fate.left = []
-    poll()
-    came = [record["id"] for _, body in inbox.pages for record in json.loads(body)["data"]]
-    assert sorted(came) == list(range(count + grown))
+    poll(source, server, inbox)
+    assert sorted(came(inbox)) == list(range(count + grown))
+
+
+@pytest.mark.parametrize("pagination", PAGINATIONS, ids=json.dumps)
+@settings(deadline=None)
+@given(
+    polls=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 12)), min_size=1, max_size=8),
+    newest_first=st.booleans(),
+    sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+)
+def test_no_record_is_lost_where_more_come_between_polls_that_die(
+    pagination: dict[str, Any],
+    polls: list[tuple[int, int]],
+    newest_first: bool,
+    sizes: list[int],
+) -> None:
+    """Each once too, unless what is new shifts what came to later pages: the newest first."""
+    source = source_of(pagination)
+    fate = Fate([])
+    inbox, server = MemoryInbox(fate), Server([], sizes, newest_first=newest_first)
+    for grown, dies_at in polls:
+        server.ids += range(len(server.ids), len(server.ids) + grown)
+        fate.left, fate.steps = [dies_at] if dies_at else [], 0
+        with suppress(DiedError):
+            poll(source, server, inbox)
+    fate.left = []
+    for _ in range(2):  # what came before all else is asked for by the next one
+        poll(source, server, inbox)
+    found = came(inbox)
+    assert set(found) == set(server.ids)
+    assert newest_first or len(found) == len(server.ids)

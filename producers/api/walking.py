@@ -1,0 +1,239 @@
+"""One request gone through page by page: asked for, made durable, with where to go on.
+
+Where to go on moves in the ledger's transaction that makes the page durable. So whenever a poll
+dies, the next one asks for exactly the page that was to come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final, Protocol
+
+import structlog
+
+from headrace.config_api import ApiSource
+from headrace.errors import ApiContentError, ApiError, ApiRefusedError, HeadraceError
+from headrace.producers.api.held_pages import Came, HeldPages
+from headrace.producers.api.incremental import CursorValueError
+from headrace.producers.api.json_search import SearchError
+from headrace.producers.api.page import Page, PageRequest, Pairs
+from headrace.producers.api.page_inbox import PageInbox, StoredPage
+from headrace.producers.api.page_reading import content_type
+from headrace.producers.api.page_records import PageUnreadableError, page_records
+from headrace.producers.api.pagination import PaginationError, RepeatedPageError
+from headrace.producers.api.plan import Got, Plan
+from headrace.producers.api.poll_report import PollReport
+from headrace.producers.api.unfinished import Unfinished
+from headrace.producers.api.walk import Series, Walk
+from headrace.producers.api.windows import Span
+from headrace.producers.delivery import Cursor
+from headrace.producers.ledger.receipt import Receipt
+
+log = structlog.get_logger("produce")
+
+# What a server says that has forgotten where we were: the poll begins anew.
+_FORGOTTEN: Final = (400, 404, 410, 422)
+
+
+class Client(Protocol):
+    """Who asks."""
+
+    async def fetch(self, request: PageRequest) -> Page:
+        """The page that was asked for. Raises `ApiError`."""
+
+    def shown(self, text: str) -> str:
+        """A text without secrets: an address, a name, a message."""
+
+
+class Walking:
+    """Goes through the requests of one poll of a source; what it did is in `report`."""
+
+    def __init__(
+        self,
+        source: ApiSource,
+        plan: Plan,
+        client: Client,
+        inbox: PageInbox,
+        on_received: Callable[[Sequence[Receipt]], None],
+        report: PollReport,
+    ) -> None:
+        self._source = source
+        self._plan = plan
+        self._client = client
+        self._inbox = inbox
+        self._on_received = on_received
+        self._report = report
+
+    async def go_through(self, series: Series, window: Span | None, now: datetime) -> None:
+        """Ask for a request's pages, from where the poll before was.
+
+        Raises `ApiError`, `PaginationError` where a page leads nowhere, `PageUnreadableError`,
+        `SearchError`, `CursorValueError` where nobody can say how far it goes, `ConfigError`; with
+        a note of pages that came and are not taken.
+        """
+        held = HeldPages(self._source.pagination)
+        try:
+            await self._go_on(series, window, now, held)
+        except HeadraceError as error:
+            if held.pages:
+                error.add_note(
+                    f"pages that came and are not taken: {held.pages:,}, as nothing says how far"
+                    " they go; the next poll asks for them again"
+                )
+            raise
+
+    async def _go_on(
+        self, series: Series, window: Span | None, now: datetime, held: HeldPages
+    ) -> None:
+        walk = self._plan.walk(series, window, now)
+        begun = self._plan.begin(walk, await self._inbox.kept(series.cursor_key))
+        kept = self._plan.go_on(begun, await self._inbox.kept(walk.key))
+        state: Unfinished | None = kept or begun
+        while state is not None:
+            try:
+                came = await self._come(walk, state)
+            except ApiRefusedError as error:
+                if self._plan.ends_with(state, error.status):
+                    await self._end(walk, window, held.ended(), state.highest)
+                    break
+                if state is not kept or not self._is_forgotten(error):
+                    raise self._plan.refused(state, error) from error
+                log.info("poll_begins_anew", source=self._report.source, status=error.status)
+                state = self._plan.anew(begun, kept.reached)
+                continue
+            except RepeatedPageError:
+                await self._go_back(walk, begun, state.reached)
+                raise
+            except (ApiError, PaginationError, PageUnreadableError, SearchError):
+                await self._take(walk, held.stopped())
+                raise
+            if came.astray is not None:
+                await self._end_astray(walk, begun, held, came)
+                raise came.astray
+            state = came.following
+            if state is None:
+                if came.records or not self._plan.is_tracked:
+                    await self._take(walk, held.ended())
+                    last = [came]
+                else:  # what is behind the last page says that it was
+                    self._report.empty += 1
+                    last = held.ended()
+                await self._end(walk, window, last, came.highest)
+            elif self._plan.is_tracked:
+                await self._take(walk, held.add(came))
+            else:
+                await self._take(walk, [came])
+        if window is not None:  # there are many, and each is gone through once
+            await self._inbox.forget(walk.key)
+
+    def _is_forgotten(self, error: ApiRefusedError) -> bool:
+        return error.status in _FORGOTTEN and self._plan.may_be_forgotten
+
+    # --- a page that comes
+
+    async def _come(self, walk: Walk, state: Unfinished) -> Came:
+        """A page and what it says. One that cannot be read is durable when this raises."""
+        name = walk.page_name(state.at)
+        request = self._plan.request(walk, state)
+        if self._source.conditional and not self._source.keep_unchanged:
+            request = await self._inbox.conditional(name, request, self._client.shown)
+        page = await self._client.fetch(request)
+        self._report.pages += 1
+        body, headers = page.body, page.headers
+        before = await self._inbox.stored(name) if page.not_modified else None
+        if before is not None:
+            body, headers = before.body, (*page.headers, *before.headers)
+        elif page.not_modified:
+            raise ApiContentError(
+                f"{name}: answered 304, not modified, but what was sent before is not here",
+                remedy="set `conditional = false` for the source",
+            )
+        try:  # in a thread, as a page may be large
+            return await asyncio.to_thread(self._look, walk, state, page, before, headers, body)
+        except (PageUnreadableError, SearchError):
+            self._received(await self._inbox.receive_unreadable(name, page))
+            raise
+
+    def _look(
+        self,
+        walk: Walk,
+        state: Unfinished,
+        page: Page,
+        before: StoredPage | None,
+        headers: Pairs,
+        body: bytes,
+    ) -> Came:
+        source = self._source
+        found = page_records(body, source.records, source.parallel, content_type(headers))
+        got = Got(page.url, headers, body, found, page.received_at)
+        known = None if before is None else replace(before, body=b"")  # it is in the spool
+        came = Came(state, page, known, found.count)
+        try:
+            following = self._plan.following(walk, state, got)
+            value = self._plan.highest(state, got) if following is None else following.highest
+        except RepeatedPageError:
+            raise
+        except (PaginationError, CursorValueError) as error:
+            return replace(came, astray=error)
+        return replace(came, following=following, highest=value)
+
+    # --- pages that are taken
+
+    async def _take(self, walk: Walk, pages: Sequence[Came]) -> None:
+        """Make pages durable, each with where to go on."""
+        for came in pages:
+            cursors = []
+            if came.following is not None:
+                cursors = [Cursor(walk.key, self._plan.kept_text(came.following))]
+            await self._receive(walk, came, cursors)
+
+    async def _end(
+        self, walk: Walk, window: Span | None, last: Sequence[Came], highest: str | None
+    ) -> None:
+        """Make the last pages durable; with the very last, that it was and how far that is."""
+        await self._take(walk, last[:-1])
+        kept = await self._inbox.kept(walk.series.windows_key)
+        cursors = self._plan.at_end(walk, window, highest, kept)
+        if last:
+            await self._receive(walk, last[-1], cursors)
+        else:
+            await self._inbox.keep(cursors)
+
+    async def _end_astray(self, walk: Walk, begun: Unfinished, held: HeldPages, came: Came) -> None:
+        """A page has good records, but it leads nowhere, or nobody can say how far it goes.
+
+        The next poll asks for it again. Where that is for what is new alone, it would be other
+        content by then: it is taken when it says how far it goes, and stays with its server until.
+        """
+        if self._plan.is_tracked:
+            await self._take(walk, held.add(came))
+        else:
+            await self._take(walk, [came])
+        if isinstance(came.astray, PaginationError):
+            await self._go_back(walk, begun, max(came.state.at.number + 1, came.state.again_to))
+
+    async def _go_back(self, walk: Walk, begun: Unfinished, reached: int) -> None:
+        """The next poll begins anew, and takes nothing before it has come to that page."""
+        if not self._plan.is_tracked:
+            await self._inbox.forget(walk.key)
+        elif await self._inbox.kept(walk.key):
+            text = self._plan.kept_text(self._plan.anew(begun, reached))
+            await self._inbox.keep([Cursor(walk.key, text)])
+
+    async def _receive(self, walk: Walk, came: Came, cursors: Sequence[Cursor]) -> None:
+        name = walk.page_name(came.state.at)
+        if came.records == 0:
+            await self._inbox.keep(cursors)
+            self._report.empty += 1
+        elif came.before is not None:
+            self._received(await self._inbox.confirm(came.before, cursors))
+        else:
+            self._received(await self._inbox.receive(name, came.page, cursors))
+
+    def _received(self, receipts: Sequence[Receipt]) -> None:
+        self._report.new += sum(receipt.goes_on for receipt in receipts)
+        self._report.unchanged += sum(not receipt.goes_on for receipt in receipts)
+        self._on_received(receipts)
