@@ -135,6 +135,36 @@ async def test_produce_once_killed_again_and_again_has_each_page_once(
     assert Counter(by_event.values()) == expected
 
 
+async def test_after_a_lost_ledger_a_page_stays_rejected_whose_records_came_since(
+    server: ReplayServer, tmp_path: Path, embedded_broker: BrokerServer
+) -> None:
+    ids = [1]
+
+    def newer(seen: Seen) -> Answer:
+        since = int(seen.argument("since") or 0)
+        return json_answer(json.dumps({"items": [{"id": n} for n in ids if n > since]}).encode())
+
+    server.handlers["/items"] = newer
+    servers = embedded_broker.bootstrap_servers
+    one_page = ITEMS.replace('pagination = { kind = "page" }', 'records = "RECORDS"')
+    config = project(tmp_path / "shop", server, one_page.replace("RECORDS", "data"))
+    assert len((await produce_once(config, bootstrap_servers=servers)).rejections) == 1
+    ids.append(2)
+    toml = config.root / "headrace.toml"
+    toml.write_text(toml.read_text().replace('"data"', '"items"'))
+    for ledger_is_lost in (False, True):
+        if ledger_is_lost:
+            for file in config.paths.ledger.parent.glob(f"{config.paths.ledger.name}*"):
+                file.unlink()
+        summary = await produce_once(load_config(config.root), bootstrap_servers=servers)
+        assert summary.rejections == ()
+    states = [row.state for row in list_deliveries(config.paths.ledger)]
+    assert states[:2] == [DeliveryState.REJECTED, DeliveryState.PUBLISHED]
+    # Sent twice, as nobody takes it in here, but under one id.
+    records = {(record.event_id, record.value) for record in await read_topic(servers)}
+    assert sorted(value for _, value in records) == [b'{"id": 1}', b'{"id": 2}']
+
+
 async def test_a_producer_that_stays_polls_when_it_is_asked_and_says_what_failed(
     server: ReplayServer, tmp_path: Path, embedded_broker: BrokerServer, shared_data: Path
 ) -> None:
