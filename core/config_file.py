@@ -18,6 +18,7 @@ from headrace.config import ENV_PREFIX, Config, Settings
 from headrace.config_objects import found_again
 from headrace.config_secrets import EnvironmentValue
 from headrace.config_section import check_name
+from headrace.config_watched import check_apart, check_move_targets
 from headrace.errors import ConfigError, UsageError
 from headrace.object_place import is_object_place
 from headrace.paths import ProjectPaths
@@ -51,8 +52,22 @@ def load_config(root: Path) -> Config:
     if problems or settings is None:
         raise ConfigError("\n".join(problems))
     config = Config(root=paths.root, settings=settings, streams=streams)
+    _check_links(config)
     _check_lake(config)
     return config
+
+
+def _check_links(config: Config) -> None:
+    """What the settings said of their folders as text, of where those are by now."""
+
+    def resolved(folder: str) -> str:
+        return os.path.realpath(config.root / folder)
+
+    try:
+        check_apart(config.file_sources, resolved)
+        check_move_targets(config.file_sources, resolved)
+    except ValueError as error:
+        raise ConfigError(f"headrace.toml: sources: {error} (links are followed)") from None
 
 
 def _check_lake(config: Config) -> None:
@@ -60,7 +75,7 @@ def _check_lake(config: Config) -> None:
     for name, source in config.file_sources.items():
         if is_object_place(source.path):
             continue
-        folder = (config.root / source.path).resolve()
+        folder = Path(os.path.realpath(config.root / source.path))  # a link to itself is one
         if "://" not in config.lake_uri and lake.is_relative_to(folder):
             raise ConfigError(
                 f"headrace.toml: sources.{name}.path: {folder} holds the lake ({lake}), whose own"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
-from collections.abc import Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING, Final
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from headrace.name_overlap import NameRules, name_of_both
 from headrace.object_place import is_object_place, object_place
 
 if TYPE_CHECKING:
     from headrace.config_files import FileSource
 
-_WILD: Final = re.compile(r"[*?]")
+Where: TypeAlias = Callable[[str], str]
+"""Where a folder of the project is: an absolute path without `..`, and links where told so."""
+
 _LINE_FORMATS: Final = ("lines", "ndjson", "csv")
 
 
@@ -38,50 +40,65 @@ def check_watched(source: FileSource) -> None:
         _check_followed(source)
 
 
-def check_apart(sources: Mapping[str, FileSource]) -> None:
+def as_text(folder: str) -> str:
+    """Where a folder is as far as its path says, whatever links there are."""
+    return os.path.normpath(os.path.join("/", folder))  # noqa: PTH118
+
+
+def check_apart(sources: Mapping[str, FileSource], where: Where = as_text) -> None:
     """Raise `ValueError` where two sources would take the same file to the same stream."""
     for (name, one), (other_name, other) in combinations(sources.items(), 2):
         if one.stream != other.stream:
             continue
-        if not (_holds(one, other.path) or _holds(other, one.path)):
-            continue
-        for pattern in one.patterns:
-            both = next((p for p in other.patterns if _may_match_both(pattern, p)), None)
-            if both is not None:
-                raise ValueError(
-                    f"{name} and {other_name} take the same files ({one.path}/{pattern} and"
-                    f" {other.path}/{both}) to the same stream, where each record would be twice:"
-                    " give them patterns or folders apart, or have one `ignore` the other's"
-                )
+        for outer, inner in ((one, other), (other, one)):
+            below = _below(outer.path, inner.path, where)
+            both = None
+            if below is not None:
+                both = name_of_both(NameRules.of(outer), NameRules.of(inner), below)
+            if below is None or both is None:
+                continue
+            patterns = {
+                id(outer): _pattern_of(outer, f"{below}/{both}" if below else both),
+                id(inner): _pattern_of(inner, both),
+            }
+            raise ValueError(
+                f"{name} and {other_name} take the same files ({one.path}/{patterns[id(one)]} and"
+                f" {other.path}/{patterns[id(other)]}), such as {inner.path}/{both}, to the same"
+                f" stream {one.stream}, where each record would be twice: give them patterns or"
+                " folders apart, or have one `ignore` the other's"
+            )
 
 
-def _holds(source: FileSource, path: str) -> bool:
-    """Whether a source would take files of the place that another one watches."""
-    if is_object_place(source.path) and is_object_place(path):
-        below = object_place(path)
-        return object_place(source.path).holds(below) and (
-            source.recursive or object_place(source.path) == below
-        )
-    return not is_object_place(source.path) and not is_object_place(path) and _watches(source, path)
-
-
-def _may_match_both(one: str, other: str) -> bool:
-    """Whether a plain name that matches one of the patterns matches the other as well."""
-    one, other = (pattern.lower().rpartition("/")[2] for pattern in (one, other))
-    return fnmatchcase(_WILD.sub("x", one), other) or fnmatchcase(_WILD.sub("x", other), one)
-
-
-def check_move_targets(sources: Mapping[str, FileSource]) -> None:
+def check_move_targets(sources: Mapping[str, FileSource], where: Where = as_text) -> None:
     """Raise `ValueError` where what is moved away would be found again by some source."""
     for name, source in sources.items():
         if source.move_to is None or is_object_place(source.move_to):
             continue
         for other_name, other in sources.items():
-            if not is_object_place(other.path) and _watches(other, source.move_to):
+            below = _below(other.path, source.move_to, where)
+            if below is not None and NameRules.of(other).entered(below):
                 raise ValueError(
                     f"{name} moves files to {source.move_to}, which {other_name} watches: they"
                     " would be found again; name a folder outside, or one that `ignore` names"
                 )
+
+
+def _below(path: str, other: str, where: Where) -> str | None:
+    """Where the other place is in this one: `a/b`, empty where it is the same; None: outside."""
+    if is_object_place(path) or is_object_place(other):
+        if not (is_object_place(path) and is_object_place(other)):
+            return None
+        holds, held = object_place(path), object_place(other)
+        return held.prefix[len(holds.prefix) :].rstrip("/") if holds.holds(held) else None
+    holder, below = PurePath(where(path)), PurePath(where(other))
+    if not below.is_relative_to(holder):
+        return None
+    return "/".join(below.relative_to(holder).parts)
+
+
+def _pattern_of(source: FileSource, name: str) -> str:
+    """That of the source's patterns by which it takes a name."""
+    return next(one for one in source.patterns if NameRules([one]).take(name))
 
 
 def _check_followed(source: FileSource) -> None:
@@ -116,23 +133,3 @@ def _check_followed(source: FileSource) -> None:
         raise ValueError(
             f"`follow = true` needs an encoding with one-byte line ends, found {source.encoding}"
         )
-
-
-def _watches(source: FileSource, folder: str) -> bool:
-    """Whether a source would take files that lie in a folder (both relative to the project)."""
-    # As text: links and what is there now are not the config's business.
-    below = os.path.relpath(os.path.join("/", folder), os.path.join("/", source.path))  # noqa: PTH118
-    if below == ".":
-        return True
-    if below.split("/")[0] == "..":
-        return False
-    if not source.recursive:
-        return False
-    parts = below.lower().split("/")
-    way = ["/".join(parts[: n + 1]) for n in range(len(parts))]
-    hidden = any(part.startswith(".") for part in parts)
-    return not hidden and not any(
-        fnmatchcase(place if "/" in pattern else place.rpartition("/")[2], pattern.lower())
-        for place in way
-        for pattern in source.ignore
-    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from headrace.name_overlap import UNFINISHED
 from headrace.producers.folders.completion_markers import CompletionMarker
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ log = structlog.get_logger("files")
 _NAME: Final = attrgetter("name")
 # A pattern such as *.csv, which says nothing but how a name ends.
 _ENDING: Final = compile_pattern(r"\*[^*?\[\]]+\Z")
-
-# What editors, browsers and copying tools call a file they have not finished.
-_UNFINISHED: Final = ("~", ".tmp", ".part", ".partial", ".crdownload", ".download", ".swp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +139,7 @@ class WantedNames:
 
     def __call__(self, name: str) -> bool:
         """Whether a file of this name is wanted."""
-        if name.lower().endswith(_UNFINISHED) or not self._may_be(name):
+        if name.lower().endswith(UNFINISHED) or not self._may_be(name):
             return False
         if self.marker is not None and self.marker.is_marker(name):
             return False

@@ -213,6 +213,71 @@ def test_sources_whose_files_may_be_the_same_are_refused(
         load_config(project(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        ('"2026*.csv"', '"*sales.csv"', "2026sales.csv"),
+        ('"a?.csv"', '"?b.csv"', "ab.csv"),
+        ('"*.csv"', '"*.json", "[!x]*.CSV"', "0.csv"),
+        ('"*.csv"]\nignore = ["*sales.csv"', '"*sales.csv"', None),
+        ('"*"]\nignore = ["b/*"', '"b/c.csv"', None),
+        ('"a?.csv"', '"a??.csv"', None),
+    ],
+)
+def test_patterns_of_one_folder_are_refused_with_a_name_that_both_take(
+    tmp_path: Path, one: str, other: str, both: str | None
+) -> None:
+    text = GOOD.replace('path = "inbox"', f'path = "inbox"\npatterns = [{one}]')
+    text += '\n[sources.again]\nkind = "files"\npath = "./inbox"\nstream = "sales"\n'
+    folder = project(tmp_path, f"{text}patterns = [{other}]\n")
+    if both is None:
+        load_config(folder)
+        return
+    message = refusal(folder)
+    assert "sales and again take the same files" in message
+    assert f"such as ./inbox/{both}" in message
+    assert "`ignore`" in message
+
+
+@pytest.mark.parametrize("link", ["to the folder", "to one above", "from below"])
+def test_a_folder_and_a_link_to_it_are_the_same(tmp_path: Path, link: str) -> None:
+    path = {"to the folder": "link", "to one above": "link/inbox", "from below": "link"}[link]
+    text = f'\n[sources.again]\nkind = "files"\npath = "{path}"\nstream = "sales"\n'
+    folder = project(tmp_path, GOOD + text)
+    load_config(folder)
+    (folder / "inbox" / "sub").mkdir(parents=True)
+    target = {"to the folder": "inbox", "to one above": ".", "from below": "inbox/sub"}[link]
+    (folder / "link").symlink_to(target)
+    message = refusal(folder)
+    assert "sales and again take the same files" in message
+    assert f"such as {path}/" in message
+    (folder / "link").unlink()
+    (folder / "link").symlink_to("link")  # to itself: where that is, the source will say
+    load_config(folder)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "twice"),
+    [
+        ("s3://bucket", "s3://bucket/inbox/", True),
+        ("s3://bucket/inbox", "s3://bucket/inbox", True),
+        ('s3://bucket"\nrecursive = false\nwatch="auto', "s3://bucket/inbox", False),
+        ("s3://bucket/in", "s3://bucket/inbox", False),
+        ('s3://bucket"\nignore = ["inbox"]\nwatch="auto', "s3://bucket/inbox", False),
+    ],
+)
+def test_a_prefix_within_another_is_refused(
+    tmp_path: Path, outer: str, inner: str, *, twice: bool
+) -> None:
+    text = GOOD.replace('path = "inbox"', f'path = "{outer}"')
+    text += f'\n[sources.again]\nkind = "files"\npath = "{inner}"\nstream = "sales"\n'
+    folder = project(tmp_path, text)
+    if twice:
+        assert "sales and again take the same files" in refusal(folder)
+    else:
+        load_config(folder)
+
+
 def test_a_folder_within_another_may_be_left_out_by_that_one(tmp_path: Path) -> None:
     outer = GOOD.replace('path = "inbox"', 'path = "inbox"\nignore = ["sub"]')
     inner = '\n[sources.again]\nkind = "files"\npath = "inbox/sub"\nstream = "sales"\n'
