@@ -181,12 +181,12 @@ class FollowIntake(Intake):
             going_on.append((log, self._after_whole_file(source_name, source, log, start)))
         pieces: list[Piece] = []
         young: list[FileStat] = []
-        names = [log.name for log in logs]
+        inodes = {log.name: log.inode for log in logs}
         for log, position in going_on:
             piece = _piece(source, log, position, to_its_end=False)
             stop = position.offset if piece is None else piece.stop
             unfinished = stop < log.size and not (piece is not None and piece.more)
-            if unfinished and is_rotated(log, position, names):
+            if unfinished and is_rotated(log, position, inodes):
                 if is_settled(log.stat, now_ns, source.settle):
                     piece = _piece(source, log, position, to_its_end=True)
                 else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final, Generic, Protocol, TypeVar
@@ -13,6 +14,8 @@ from headrace.producers.following.log_position import Checkpoint, LogPosition
 # A log whose file is gone is known again in another file by so many bytes at least: less may be
 # what every log of its kind begins with.
 _EVIDENCE_BYTES: Final = 256
+# What is put behind the name of a log that is rotated: a number, a date, or that it is an old one.
+_ROTATED: Final = re.compile(r"[.\-_](?:\d[\d.\-_T:]*|old|prev|previous|bak)", re.IGNORECASE)
 
 
 class LogFile(Protocol):
@@ -95,16 +98,21 @@ def match_logs(
     return matched
 
 
-def is_rotated(file: LogFile, position: LogPosition, names: Iterable[str]) -> bool:
-    """Whether nobody is expected to write on in a file: it was renamed, or another succeeded it.
+def is_rotated(file: LogFile, position: LogPosition, inodes: Mapping[str, int]) -> bool:
+    """Whether nobody is expected to write on in a file, as another succeeded it.
 
-    `names`: of the files of its folder.
+    `inodes`: of the files of its folder, by name. Evidence are another file under the name it began
+    under, and a number or a date behind that name, or behind the name of another file that stands
+    there. Whoever has `web` and `web-errors` writes on in both, as does who links `web` to the
+    latest of `web-20260301`.
     """
-    if file.name != position.name:
+    if file.name != position.name and inodes.get(position.name, file.inode) != file.inode:
         return True
     return any(
-        file.name != name and file.name.startswith((f"{name}.", f"{name}-", f"{name}_"))
-        for name in names
+        file.name.startswith(name)
+        and _ROTATED.fullmatch(file.name, len(name))
+        and inodes.get(name) != file.inode
+        for name in {position.name, *inodes}
     )
 
 

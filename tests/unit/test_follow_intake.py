@@ -87,6 +87,16 @@ def test_the_last_line_of_a_rotated_log_has_to_settle(tmp_path: Path) -> None:
     assert logs.lines == ["one", "two", "three"]
 
 
+def test_a_log_beside_one_whose_name_it_begins_with_is_not_rotated(logs: FollowedLogs) -> None:
+    logs.source = LOGS.model_copy(update={"patterns": ("web*",)})
+    logs.append("web", "one\n")
+    logs.append("web-errors", "two\nhalf of ")
+    logs.take()
+    logs.append("web-errors", "a line\n")
+    logs.take()
+    assert sorted(logs.lines) == ["half of a line", "one", "two"]
+
+
 @pytest.mark.parametrize("size", ["small", "large"])
 @pytest.mark.parametrize("regrown", ["less", "more"])
 def test_a_log_that_is_copied_and_emptied_goes_on(

@@ -160,16 +160,31 @@ def test_a_position_is_bounded_and_keeps_what_a_short_copy_is_known_by() -> None
 @pytest.mark.parametrize(
     ("name", "born", "others", "rotated"),
     [
-        ("a.log", "a.log", ["a.log", "b.log"], False),
-        ("a.log.1", "a.log", ["a.log.1"], True),
-        ("a.log.1", "a.log.1", ["a.log", "a.log.1"], True),
-        ("a.log-20260301", "a.log-20260301", ["a.log"], True),
-        ("a.log2", "a.log2", ["a.log"], False),
-        ("x/a.log.1", "x/a.log.1", ["a.log"], False),
+        ("a.log", "a.log", {"b.log": 2}, False),
+        # renamed: a number or a date says so, or what stands in its place
+        ("a.log.1", "a.log", {}, True),
+        ("a.log.1", "a.log", {"a.log": 2}, True),
+        ("b.txt", "a.log", {"a.log": 2}, True),
+        ("b.txt", "a.log", {}, False),
+        # a second name for it, not another file
+        ("b.txt", "a.log", {"a.log": 1}, False),
+        ("web-20260301", "web-20260301", {"web": 1}, False),
+        ("web-20260301", "web", {"web": 1}, False),
+        ("web-20260301", "web-20260301", {"web": 2}, True),
+        # not seen before
+        ("a.log.1", "a.log.1", {"a.log": 2}, True),
+        ("a.log.1", "a.log.1", {}, False),
+        ("a.log-20260301", "a.log-20260301", {"a.log": 2}, True),
+        ("a.log.2026-03-01T13:00", "a.log.2026-03-01T13:00", {"a.log": 2}, True),
+        ("a.log.OLD", "a.log.OLD", {"a.log": 2}, True),
+        ("web-errors", "web-errors", {"web": 2}, False),
+        ("web.2nd", "web.2nd", {"web": 2}, False),
+        ("a.log2", "a.log2", {"a.log": 2}, False),
+        ("x/a.log.1", "x/a.log.1", {"a.log": 2}, False),
     ],
 )
-def test_a_renamed_log_and_one_that_has_a_successor_is_rotated(
-    name: str, born: str, others: list[str], *, rotated: bool
+def test_a_log_is_rotated_where_another_one_took_its_place(
+    name: str, born: str, others: dict[str, int], *, rotated: bool
 ) -> None:
     position = beginning_of(born, 1, born, 1)
-    assert is_rotated(Bytes(name, 1, b""), position, others) is rotated
+    assert is_rotated(Bytes(name, 1, b""), position, {name: 1, **others}) is rotated
