@@ -83,7 +83,7 @@ class Producer:
         self.session = session
         self.pipeline = Pipeline(config, ledger, spool, session, self._make_room)
         self.revoker = Revoker(config, ledger, spool, self.pipeline)
-        self._retries = Retries(ledger, spool)
+        self._retries = Retries(config.root, ledger, spool)
         self._halves = Halves(ledger, spool)
         self.receiving = Receiving(ledger, spool, lambda: datetime.now(UTC))
         intakes = Intakes(config.root, ledger, spool, self.receiving)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import orjson
@@ -14,7 +15,7 @@ from headrace.config import Source
 from headrace.config_api import ApiSource
 from headrace.config_files import FileSource
 from headrace.errors import UsageError
-from headrace.producers.delivery import NEVER_RETRIED, DeliveryRow, DeliveryState
+from headrace.producers.delivery import NEVER_RETRIED, DeliveryRow, DeliveryState, IdentityBy
 from headrace.producers.halves import grew_from
 from headrace.producers.identity import original_of
 from headrace.producers.ledger.ledger import Ledger
@@ -51,7 +52,8 @@ def _hash_of(values: object) -> str:
 class Retries:
     """Puts rejected deliveries back to `received`. Its methods block."""
 
-    def __init__(self, ledger: Ledger, spool: Spool) -> None:
+    def __init__(self, root: Path, ledger: Ledger, spool: Spool) -> None:
+        self._root = root
         self._ledger = ledger
         self._spool = spool
 
@@ -63,8 +65,9 @@ class Retries:
         The spool has its bytes, so whether its file still lies there does not matter; of what was
         rejected in an archive it has none, so that is looked for in its archive again. One whose
         name has brought something that was accepted since stays rejected: it was corrected. So do
-        all versions of a file but the last, which was to correct them, and a page of an API that is
-        asked for again, from where the source stood before it.
+        all versions of a file but the last, which was to correct them, also where that one lies
+        there and nobody has looked yet; and a page of an API that is asked for again, from where
+        the source stood before it.
         Returns the ids of those put back, and the number of those that repeat another by now.
         """
         fingerprint = config_fingerprint(source, stream)
@@ -77,7 +80,7 @@ class Retries:
             if row.member and not self._spool.has(source_name, row.delivery_id):
                 archives.add((row.path, row.config_fingerprint))
                 continue
-            if self._was_corrected(row):
+            if self._was_corrected(row) or self._is_written_over(row):
                 corrected += 1
                 continue
             if self._is_asked_for_again(source, row):
@@ -91,7 +94,7 @@ class Retries:
                 "corrected_deliveries_stay_rejected",
                 source=source_name,
                 deliveries=corrected,
-                reason="what came under their names since stands in their place",
+                reason="what their names have brought since stands in their place",
             )
         if isinstance(source, FileSource):
             self._look_into_again(source_name, source, archives)
@@ -162,6 +165,22 @@ class Retries:
         if original is not None:
             self._repeats(row, original)
         return True
+
+    def _is_written_over(self, row: DeliveryRow) -> bool:
+        """Whether its file is another by now, which will be looked at."""
+        # The pieces of a log that is followed are no versions of each other.
+        if not row.path or "://" in row.path or row.identity_by is IdentityBy.NAME:
+            return False
+        seen = self._ledger.seen_files(row.source, [row.path]).get(row.path)
+        try:
+            stat = (self._root / row.path).stat()
+        except OSError:  # it is gone: what the spool has is all there is
+            return False
+        if seen is None:
+            return False
+        origin, _ = seen
+        found = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        return found != (origin.inode, origin.size_bytes, origin.mtime_ns)
 
     def _original_of(self, row: DeliveryRow) -> str | None:
         accepted = self._ledger.accepted_like(row.source, row.name, row.content_hash)

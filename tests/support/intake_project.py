@@ -31,7 +31,7 @@ class IntakeProject:
         reconcile(self.ledger, self.spool)
         self.receiving = Receiving(self.ledger, self.spool, lambda: self.now)
         self.intake = Intake(root, self.ledger, self.spool, self.receiving)
-        self.retries = Retries(self.ledger, self.spool)
+        self.retries = Retries(root, self.ledger, self.spool)
 
     def drop(self, name: str, content: str | bytes) -> Path:
         path = self.inbox / name
