@@ -22,9 +22,9 @@ from headrace.producers.api.http_client import ApiClient
 from headrace.producers.api.page import Page
 from headrace.producers.api.page_reading import as_files, content_type, page_reading
 from headrace.producers.api.page_records import page_records
-from headrace.producers.api.plan import Got, Plan
+from headrace.producers.api.plan import Got, KeptCursor, Plan
 from headrace.producers.api.request import address
-from headrace.producers.api.unfinished import Unfinished, unfinished_from
+from headrace.producers.api.unfinished import Unfinished
 from headrace.producers.api.walk import Walk
 from headrace.producers.delivery import Cursor
 from headrace.producers.files.preview import preview
@@ -95,10 +95,15 @@ async def _ask(
         if not windows:
             return None
     walk = plan.walk(series[0], windows[0] if windows else None, now)
-    state = plan.begin(walk, kept.get(series[0].cursor_key))
-    unfinished = unfinished_from(kept.get(walk.key), state.rules)
+    cursor = KeptCursor(kept.get(series[0].cursor_key), kept.get(series[0].cursor_rule_key))
+    outdated = plan.outdated(cursor)
+    if outdated is not None:
+        said.append(Said(outdated))
+    state = plan.begin(walk, cursor)
+    unfinished = plan.go_on(state, kept.get(walk.key))
     if unfinished is not None:
-        said.append(Said(f"the poll before ended ahead of page {unfinished.at.number}:"))
+        if unfinished.at.number > 1:
+            said.append(Said(f"the poll before ended ahead of page {unfinished.at.number}:"))
         state = unfinished
     request = plan.request(walk, state)
     said.append(Said(client.shown(f"{request.method} {address(request)}")))

@@ -15,6 +15,7 @@ from headrace.producers.api.json_search import search
 
 _UTC: Final = ZoneInfo("UTC")
 _MOST_AHEAD: Final = timedelta(days=1)
+_READ_AS_ISO: Final = ("iso", "date")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -52,6 +53,26 @@ def highest(
             remedy="check `cursor.field` of the source",
         )
     return best
+
+
+def rule_text(rule: Incremental) -> str:
+    """What a value is of, in words; values of two of these say nothing to each other."""
+    if rule.type != "time" or rule.format in _READ_AS_ISO:
+        return f"{rule.field} as {rule.type}"
+    return f"{rule.field} as {rule.type}, {rule.format}"
+
+
+def is_of(rule: Incremental, value: str, kept_rule: str | None) -> bool:
+    """Whether a value that was kept is one of the rule's.
+
+    `kept_rule`: what was kept with it; None by a version that did not, so it is if it can be.
+    """
+    if kept_rule is not None:
+        return kept_rule == rule_text(rule)
+    try:
+        return _is_above(rule, value, None)
+    except CursorValueError:
+        return False
 
 
 def asked_since(rule: Incremental, value: str | None) -> str | None:
@@ -102,7 +123,7 @@ def _is_above(rule: Incremental, value: str, other: str | None) -> bool:
 
 
 def _time(rule: Incremental, value: str) -> datetime:
-    format_ = None if rule.format in ("iso", "date") else rule.format
+    format_ = None if rule.format in _READ_AS_ISO else rule.format
     moment = parse_event_time(value, _UTC, format_)
     if moment is None:
         raise _unfit(rule, value)

@@ -10,7 +10,13 @@ from datetime import datetime
 from headrace.config_api import ApiSource
 from headrace.config_pages import NoPagination, OffsetPagination, PagePagination
 from headrace.errors import ApiRefusedError
-from headrace.producers.api.incremental import asked_since, highest, written_time
+from headrace.producers.api.incremental import (
+    asked_since,
+    highest,
+    is_of,
+    rule_text,
+    written_time,
+)
 from headrace.producers.api.page import PageRequest, Pairs
 from headrace.producers.api.page_records import PageRecords
 from headrace.producers.api.pagination import (
@@ -54,6 +60,14 @@ class Got:
     received_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class KeptCursor:
+    """What the ledger has of a series' cursor: under its `cursor_key` and `cursor_rule_key`."""
+
+    value: str | None = None
+    rule: str | None = None
+
+
 class Plan:
     """The plan of one source. `shown` takes secrets out of a text.
 
@@ -86,17 +100,28 @@ class Plan:
         moment = written_time(now.replace(microsecond=0), "iso")
         return walk_of(self._source, series, self._shown, now=moment, window=written)
 
-    def begin(self, walk: Walk, kept: str | None) -> Unfinished:
-        """The first page. `kept` is under the series' `cursor_key`."""
+    def begin(self, walk: Walk, kept: KeptCursor) -> Unfinished:
+        """The first page: from the cursor on, or from `initial` where there is none."""
         rule = self._source.cursor
         rules = rules_hash(
             walk.name,
             self._source.pagination.model_dump_json(exclude={"max_pages"}),
             "" if rule is None else rule.model_dump_json(),
         )
-        value = None if rule is None else kept
+        value = None if rule is None or self.outdated(kept) else kept.value
         since = None if rule is None else asked_since(rule, value)
         return Unfinished(rules, first_position(self._source.pagination), since, value)
+
+    def outdated(self, kept: KeptCursor) -> str | None:
+        """Why what the ledger has is no cursor of the source as it is now, for the user."""
+        rule = self._source.cursor
+        if rule is None or kept.value is None or is_of(rule, kept.value, kept.rule):
+            return None
+        begins = "everything" if rule.initial is None else f"what is since {rule.initial}"
+        return (
+            f"`cursor` is {rule_text(rule)} now, and was {kept.rule or 'another'} when it came to"
+            f" {kept.value}: {begins} is asked for (`initial` says where to begin)"
+        )
 
     def go_on(self, begun: Unfinished, kept: str | None) -> Unfinished | None:
         """Where the poll before ended; None: it was through. `kept` is under the walk's `key`."""
@@ -197,6 +222,7 @@ class Plan:
             cursors.append(Cursor(walk.key, ""))
         if self._source.cursor is not None and value is not None:
             cursors.append(Cursor(walk.series.cursor_key, value))
+            cursors.append(Cursor(walk.series.cursor_rule_key, rule_text(self._source.cursor)))
         if window is not None:
             done = with_done(spans_from_text(windows_kept), window)
             cursors.append(Cursor(walk.series.windows_key, spans_to_text(done)))

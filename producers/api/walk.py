@@ -44,6 +44,11 @@ class Series:
         return f"cursor {self.name}"
 
     @property
+    def cursor_rule_key(self) -> str:
+        """Where it has what that is a value of."""
+        return f"cursor rule {self.name}"
+
+    @property
     def windows_key(self) -> str:
         """Where the ledger has the windows that were asked for."""
         return f"windows {self.name}"

@@ -24,7 +24,7 @@ from headrace.producers.api.page_inbox import PageInbox, StoredPage
 from headrace.producers.api.page_reading import content_type
 from headrace.producers.api.page_records import PageUnreadableError, page_records
 from headrace.producers.api.pagination import PaginationError, RepeatedPageError
-from headrace.producers.api.plan import Got, Plan
+from headrace.producers.api.plan import Got, KeptCursor, Plan
 from headrace.producers.api.poll_report import PollReport
 from headrace.producers.api.unfinished import Unfinished
 from headrace.producers.api.walk import Series, Walk
@@ -89,7 +89,7 @@ class Walking:
         self, series: Series, window: Span | None, now: datetime, held: HeldPages
     ) -> None:
         walk = self._plan.walk(series, window, now)
-        begun = self._plan.begin(walk, await self._inbox.kept(series.cursor_key))
+        begun = self._plan.begin(walk, await self._kept_cursor(series))
         kept = self._plan.go_on(begun, await self._inbox.kept(walk.key))
         state: Unfinished | None = kept or begun
         while state is not None:
@@ -128,6 +128,18 @@ class Walking:
                 await self._take(walk, [came])
         if window is not None:  # there are many, and each is gone through once
             await self._inbox.forget(walk.key)
+
+    async def _kept_cursor(self, series: Series) -> KeptCursor:
+        kept = KeptCursor(
+            await self._inbox.kept(series.cursor_key),
+            await self._inbox.kept(series.cursor_rule_key),
+        )
+        outdated = self._plan.outdated(kept)
+        if outdated is not None:
+            name = self._report.source
+            log.warning("cursor_begins_anew", source=name, request=series.name, reason=outdated)
+            self._report.notes.append(f"{name}: {series.name}: {outdated}")
+        return kept
 
     def _is_forgotten(self, error: ApiRefusedError) -> bool:
         return error.status in _FORGOTTEN and self._plan.may_be_forgotten

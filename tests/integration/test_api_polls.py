@@ -331,6 +331,8 @@ async def test_each_value_of_a_variable_has_a_cursor_of_its_own_and_one_that_fai
     assert project.cursors == {
         "cursor GET /coins/btc": "2021-03-03T00:00:00Z",
         "cursor GET /coins/eth": "2021-03-05T00:00:00Z",
+        "cursor rule GET /coins/btc": "at as time",
+        "cursor rule GET /coins/eth": "at as time",
     }
 
 
@@ -622,6 +624,65 @@ async def test_a_server_that_forgets_each_time_has_nothing_taken_again_before_it
     known = "t3"
     await project.poll_well()
     assert ids_of(project) == {1: 2, 2: 1, 3: 1, 9: 1}  # page 1 has grown since it was done
+
+
+@pytest.mark.parametrize("initial", [None, 2], ids=["everything", "from initial"])
+async def test_a_changed_cursor_begins_at_its_initial_value_and_says_so(
+    server: ReplayServer, tmp_path: Path, initial: int | None
+) -> None:
+    records = [{"id": 1000 + n, "seq": n} for n in (1, 2, 3)]
+    field = "id"
+
+    def answer(seen: Seen) -> Answer:
+        found = [r for r in records if r[field] > int(seen.argument("since") or 0)]
+        return json_answer(json.dumps(found).encode())
+
+    def source() -> Any:
+        begin = {} if initial is None else {"initial": initial}
+        cursor = {"field": field, "parameter": "since", "type": "number", **begin}
+        return paged(server, "/items", cursor=cursor)
+
+    server.handlers["/items"] = answer
+    project = PolledProject(tmp_path, source())
+    assert not (await project.poll_well()).report.notes
+    assert not (await project.poll_well()).report.notes
+    field = "seq"
+    project.source = source()
+    records.append({"id": 1004, "seq": 4})
+    (note,) = (await project.poll_well()).report.notes
+    assert "`cursor` is seq as number now, and was id as number when it came to 1003" in note
+    assert server.seen[-1].argument("since") == (None if initial is None else "2")
+    assert ids_of(project)[1004] == 1
+    records.append({"id": 1005, "seq": 5})
+    for file in project.paths.ledger.parent.glob("ledger.db*"):  # the spool knows both
+        file.unlink()
+    assert not (await project.poll_well()).report.notes
+    assert server.seen[-1].argument("since") == "4"
+    assert ids_of(project)[1005] == 1
+
+
+async def test_a_cursor_of_the_version_before_goes_on_where_it_is_one_of_the_rule(
+    server: ReplayServer, tmp_path: Path
+) -> None:
+    records = records_from(1, 2)
+    growing(server, records)
+    cursor = {"field": "at", "parameter": "since"}
+    project = PolledProject(tmp_path, paged(server, "/items", records="data", cursor=cursor))
+    await project.poll_well()
+    with Ledger(project.paths.ledger) as ledger:
+        ledger.drop_cursors("prices", ["cursor rule GET /items"])
+    records += records_from(3, 3)
+    assert not (await project.poll_well()).report.notes
+    assert server.seen[-1].argument("since") == records[1]["at"]
+    assert ids_of(project) == {1: 1, 2: 1, 3: 1}
+    with Ledger(project.paths.ledger) as ledger:
+        ledger.drop_cursors("prices", ["cursor rule GET /items"])
+    project.source = paged(
+        server, "/items", records="data", cursor={**cursor, "field": "id", "type": "number"}
+    )
+    (note,) = (await project.poll_well()).report.notes
+    assert "and was another when it came to 2021-03-03T00:00:00Z" in note
+    assert project.cursors["cursor GET /items"] == "3"
 
 
 async def test_the_same_page_again_is_not_taken_where_a_cursor_asks_for_it_again(

@@ -13,7 +13,13 @@ from pydantic import ValidationError
 
 from headrace.config_pages import Incremental, Window
 from headrace.errors import UsageError
-from headrace.producers.api.incremental import CursorValueError, asked_since, highest
+from headrace.producers.api.incremental import (
+    CursorValueError,
+    asked_since,
+    highest,
+    is_of,
+    rule_text,
+)
 from headrace.producers.api.json_search import SearchError
 from headrace.producers.api.names import page_name, request_name
 from headrace.producers.api.page_records import PageUnreadableError, page_records
@@ -104,6 +110,22 @@ def test_what_is_asked_for_is_less_by_the_overlap() -> None:
     assert asked_since(rule, "1621087200123") == "1621087199123"
     rule = Incremental(field="id", parameter="since", type="number", overlap=10)
     assert asked_since(rule, "100") == "90"
+
+
+def test_a_value_is_of_the_rule_that_it_was_kept_with() -> None:
+    rule = Incremental(field="at", parameter="since")
+    assert is_of(rule, "2021-05-15", rule_text(rule))
+    assert is_of(rule, "2021-05-15", rule_text(Incremental(field="at", parameter="p", initial=1)))
+    # Times are read in any form of ISO 8601, whichever of them a request has.
+    assert rule_text(rule) == rule_text(Incremental(field="at", parameter="p", format="date"))
+    for other in (
+        Incremental(field="id", parameter="since"),
+        Incremental(field="at", parameter="since", type="text"),
+        Incremental(field="at", parameter="since", format="epoch_ms"),
+    ):
+        assert not is_of(rule, "2021-05-15", rule_text(other))
+    assert is_of(rule, "2021-05-15", None)
+    assert not is_of(Incremental(field="id", parameter="since", type="number"), "2021-05-15", None)
 
 
 def test_a_cursor_without_a_place_in_the_request_is_refused() -> None:
@@ -211,8 +233,20 @@ def test_an_unfinished_poll_is_gone_on_with_under_the_same_rules_alone() -> None
     left = Unfinished("abc", Position(3, None, (("page", "3"),), 200), "s", "h", "d")
     assert unfinished_from(left.to_text(), "abc") == left
     assert unfinished_from(left.to_text(), "xyz") is None
+    assert left.reached == 3
     assert unfinished_from("", "abc") is None
     assert unfinished_from(None, "abc") is None
+
+
+def test_what_the_version_before_left_is_gone_on_with_but_behind_numbered_pages() -> None:
+    left = (
+        '{"version":1,"rules":"abc","at":{"number":2,"url":null,"query":[["page","2"]],'
+        '"records_before":1},"since":"s","highest":"h","digest":"d"}'
+    )
+    assert unfinished_from(left, "abc") == Unfinished(
+        "abc", Position(2, None, (("page", "2"),), 1), "s", "h", "d"
+    )
+    assert unfinished_from(left, "abc", counted=True) is None
 
 
 # --- names
