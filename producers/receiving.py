@@ -197,11 +197,11 @@ class Receiving:
         receipts: list[Receipt] = []
         batch = _Batch()
         placing: list[Future[None]] = []
-        first = ""
+        # Of an archive whose members were there before, in part: it is seen as no delivery.
+        first = "" if seen is None else format_delivery_id(self._next_time(), seen.content_hash)
         with ThreadPoolExecutor(_PLACED_AT_ONCE) as pool:
             for one in arrived:
                 receipt = self._judge(source, stream, one, batch)
-                first = first or receipt.identity.delivery_id
                 if not (one.member and self._is_there(receipt)):
                     receipts.append(receipt)
                 batch.add(receipt)
@@ -217,6 +217,8 @@ class Receiving:
                 placed.result()
         if placing:
             self._spool.sync_source(source)
+        if receipts and len(receipts) == len(arrived):
+            first = receipts[0].identity.delivery_id
         self._ledger.record(
             receipts,
             cursors=(source, cursors),

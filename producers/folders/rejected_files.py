@@ -15,6 +15,7 @@ class RejectedFiles:
     """
 
     def __init__(self, ledger: Ledger, source: str) -> None:
+        self._ledger = ledger
         rejected = ledger.deliveries((DeliveryState.REJECTED,), source)
         self._rejected = {row.delivery_id: row for row in rejected}
         self._members: defaultdict[str, list[DeliveryRow]] = defaultdict(list)
@@ -48,4 +49,8 @@ class RejectedFiles:
         """What stands rejected of it, of an archive by member; not what came of it before."""
         if seen_as in self._rejected and not self._rejected[seen_as].member:
             return [self._rejected[seen_as]]
-        return [row for row in self._members.get(path, ()) if row.delivery_id >= seen_as]
+        members = self._members.get(path, ())
+        if not members:
+            return []
+        standing = self._ledger.rejected_members(members[0].source, path)
+        return [row for row in members if row.delivery_id in standing]

@@ -12,19 +12,35 @@ from headrace.producers.ledger.rows import in_states
 # Up to so many files it is cheaper to ask for each than for all that the source has brought.
 _ASKED_ONE_BY_ONE: Final = 1_000
 
-# Delivery `one`, or the one whose bytes it repeats, or those bytes read anew, have landed.
+# Delivery `one`, or the one whose bytes it repeats, has landed; or what has those bytes since: they
+# were read anew, or are the beginning of a file that grew.
 _LANDED: Final = """
     EXISTS (SELECT 1 FROM deliveries AS original
             WHERE original.delivery_id = coalesce(one.duplicate_of, one.delivery_id)
             AND (original.state = 'landed' OR original.state = 'revoked'
-                 AND one.state <> 'duplicate'
-                 AND EXISTS (SELECT 1 FROM deliveries AS anew WHERE anew.source = original.source
-                             AND anew.content_hash = original.content_hash
-                             AND anew.again_of = coalesce(original.again_of, original.delivery_id)
-                             AND anew.state = 'landed')))
+                 AND (EXISTS (SELECT 1 FROM deliveries AS anew WHERE anew.source = original.source
+                              AND anew.content_hash = original.content_hash
+                              AND anew.again_of = coalesce(original.again_of, original.delivery_id)
+                              AND +anew.state = 'landed')
+                      OR EXISTS (WITH RECURSIVE instead (delivery_id, state) AS (
+                                     SELECT original.delivery_id, original.state UNION
+                                     SELECT newer.delivery_id, newer.state FROM instead
+                                     JOIN deliveries AS newer
+                                     ON newer.replaces = instead.delivery_id)
+                                 SELECT 1 FROM instead WHERE state = 'landed'))))
 """
 _ON_ITS_WAY: Final = in_states(OUTSTANDING_STATES)
-# An archive is seen as the first delivery that came of it; what came before was of another one.
+# An archive is seen as the first delivery that came of it; what came before was of another one. If
+# it is seen as no delivery, some of its members were there before, on their way maybe.
+_STANDS_REJECTED: Final = """
+    one.source = seen.source AND one.path = seen.path AND one.member AND one.state = 'rejected'
+    AND (one.delivery_id >= seen.delivery_id OR one.size_bytes > 0
+         AND NOT EXISTS (SELECT 1 FROM deliveries AS first
+                         WHERE first.delivery_id = seen.delivery_id)
+         AND NOT EXISTS (SELECT 1 FROM deliveries AS later WHERE later.source = one.source
+                         AND later.name = one.name AND later.delivery_id > one.delivery_id
+                         AND later.state <> 'rejected'))
+"""
 _FILES: Final = f"""
     SELECT seen.path, seen.inode, seen.size_bytes, seen.mtime_ns, seen.delivery_id
     FROM seen_files AS seen WHERE seen.source = ? AND (
@@ -35,6 +51,7 @@ _FILES: Final = f"""
         AND NOT EXISTS (SELECT 1 FROM deliveries AS one WHERE one.source = seen.source
                         AND one.path = seen.path AND one.member
                         AND one.delivery_id >= seen.delivery_id AND NOT {_LANDED})
+        AND NOT EXISTS (SELECT 1 FROM deliveries AS one WHERE {_STANDS_REJECTED})
         AND NOT EXISTS (SELECT 1 FROM deliveries AS one WHERE one.source = seen.source
                         AND one.path = seen.path AND one.member
                         AND (one.state IN {_ON_ITS_WAY} OR one.state = 'duplicate'
@@ -62,3 +79,12 @@ class LandedFiles(LedgerConnection):
                 for row in self._read(f"{_FILES} AND path = ?", (source, path))
             ]
         return {row[0]: (Origin(*row[:4]), row[4]) for row in rows}
+
+    def rejected_members(self, source: str, path: str) -> set[str]:
+        """What stands rejected of the archive at a path, as it was seen last."""
+        rows = self._read(
+            "SELECT one.delivery_id FROM seen_files AS seen, deliveries AS one"  # noqa: S608
+            f" WHERE seen.source = ? AND seen.path = ? AND {_STANDS_REJECTED}",
+            (source, path),
+        )
+        return {row[0] for row in rows}

@@ -12,13 +12,19 @@ import pytest
 import structlog
 
 from headrace.config_files import FileSource
-from headrace.producers.delivery import DeliveryState, FrozenReading, RecordCount
+from headrace.producers.delivery import (
+    NEVER_RETRIED,
+    DeliveryState,
+    FrozenReading,
+    RecordCount,
+)
 from headrace.producers.folders.intake import Intake
 from headrace.producers.folders.put_away import PutAway
 from headrace.producers.folders.scan import FileStat
 from headrace.producers.folders.watched_folder import WatchedFolder
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.receiving import Arrived, Receiving, Rejection, SeenArchive
+from headrace.producers.reconcile import reconcile
 from headrace.producers.spool.spool import Spool
 from support.deliveries import BEGAN
 
@@ -259,6 +265,98 @@ def test_an_archive_with_a_rejected_member_stays_until_it_was_corrected(shop: La
     assert shop.put_away(ZIPS) == 0
     shop.land()
     assert shop.put_away(ZIPS) == 1
+
+
+def reject(shop: Landing, name: str, with_config: str = "config-1") -> None:
+    """What is received of that name turns out to be no good."""
+    for row in shop.ledger.deliveries((DeliveryState.RECEIVED,)):
+        if row.name == name:
+            shop.ledger.reject(row.delivery_id, "no", with_config)
+
+
+def rejected_there(shop: Landing) -> list[str]:
+    return [row.name for row in shop.look(ZIPS).rejected]
+
+
+@pytest.mark.parametrize("with_config", ["config-1", NEVER_RETRIED])
+def test_an_archive_touched_while_a_member_is_on_its_way_stays_when_that_is_rejected(
+    shop: Landing, with_config: str
+) -> None:
+    for _ in range(2):
+        archive(shop, good="1", bad="2")
+    shop.land("a.zip/good")
+    reject(shop, "a.zip/bad", with_config)
+    assert shop.put_away(ZIPS) == 0
+    assert rejected_there(shop) == ["a.zip/bad"]
+    archive(shop, good="1", more="3", bad="2")
+    reject(shop, "a.zip/bad", with_config)
+    shop.land()
+    assert shop.put_away(ZIPS) == 0
+    assert set(rejected_there(shop)) == {"a.zip/bad"}
+    archive(shop, good="1", more="3", bad="4")
+    assert shop.put_away(ZIPS) == 0
+    shop.land()
+    assert rejected_there(shop) == []
+    assert shop.put_away(ZIPS) == 1
+
+
+def test_an_archive_unpacked_again_after_a_crash_stays_when_a_member_is_rejected(
+    shop: Landing,
+) -> None:
+    archive(shop, bad="1", good="2")
+    shop.ledger.close()
+    (shop.root / "ledger.db").unlink()
+    shop.ledger = Ledger(shop.root / "ledger.db")
+    reconcile(shop.ledger, shop.spool)
+    shop.receiving = Receiving(shop.ledger, shop.spool, lambda: BEGAN)
+    shop.intake = Intake(shop.root, shop.ledger, shop.spool, shop.receiving)
+    shop.put = PutAway(shop.root, shop.ledger)
+    archive(shop, bad="1", good="2")
+    reject(shop, "a.zip/bad")
+    shop.land()
+    assert shop.put_away(ZIPS) == 0
+    assert rejected_there(shop) == ["a.zip/bad"]
+
+
+def test_a_rejected_member_does_not_hold_up_what_comes_in_its_archives_place(
+    shop: Landing,
+) -> None:
+    archive(shop, monday="1", bad="2")
+    reject(shop, "a.zip/bad")
+    archive(shop, tuesday="3")
+    shop.land()
+    assert rejected_there(shop) == []
+    assert shop.put_away(ZIPS) == 1
+
+
+def test_what_repeats_the_beginning_of_a_file_that_grew_goes_once_that_has_landed(
+    shop: Landing,
+) -> None:
+    shop.drop("a.csv", "A")
+    shop.drop("b.csv", "A")
+    shop.take()
+    shop.land()
+    for content in ("A and more", "A and more and more"):
+        replaced = shop.ledger.deliveries((DeliveryState.LANDED,))
+        shop.drop("a.csv", content)
+        shop.take()
+        shop.ledger.revoke(row.delivery_id for row in replaced)
+        assert shop.put_away() == 0
+        shop.land()
+    assert shop.put_away() == 2
+    assert shop.there("done") == ["a.csv", "b.csv"]
+
+
+def test_what_repeats_the_beginning_of_a_file_that_was_revoked_stays(shop: Landing) -> None:
+    shop.drop("a.csv", "A")
+    shop.drop("b.csv", "A")
+    shop.take()
+    shop.land()
+    shop.drop("a.csv", "A and more")
+    shop.take()
+    shop.land()
+    shop.ledger.revoke(row.delivery_id for row in shop.ledger.deliveries((DeliveryState.LANDED,)))
+    assert shop.put_away() == 0
 
 
 def test_the_marker_of_a_file_goes_with_it_and_that_of_a_folder_stays(shop: Landing) -> None:
