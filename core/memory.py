@@ -2,7 +2,7 @@
 
 What is free stays with the process otherwise: glibc moves its limits up with what it sees freed and
 keeps an arena for each thread, Arrow keeps pools of its own. A consumer of 54 million records was
-at 640 MB and growing that way, and stays below 500 so, as fast as before.
+at 640 MB that way, and at most at 550 so, as fast as before.
 """
 
 from __future__ import annotations
