@@ -112,6 +112,7 @@ def named(rows: Sequence[DeliveryRow], ids: Iterable[str]) -> list[DeliveryRow]:
 def standing_for(row: DeliveryRow, others: Iterable[DeliveryRow]) -> DeliveryRow | None:
     """The delivery that replaces this one; that has its content, where this one is revoked.
 
+    What was replaced in its turn is revoked, and what replaces that replaces this one as well.
     None where no other that counts does. `others`: of any kind. Where names matter, content under
     another name is another delivery. One that stands rejected took no place yet: it counts where
     it is these bytes, taken again, or was rejected halfway.
@@ -125,7 +126,9 @@ def standing_for(row: DeliveryRow, others: Iterable[DeliveryRow]) -> DeliveryRow
             return other.again_of == row.arrival or other.config_fingerprint == NEVER_RETRIED
         return other.state not in (DeliveryState.DUPLICATE, DeliveryState.REVOKED)
 
+    others = list(others)
     revoked = row.state is DeliveryState.REVOKED
+    replaced = _replaced_with(row, others)
     standing = [
         other
         for other in others
@@ -133,11 +136,26 @@ def standing_for(row: DeliveryRow, others: Iterable[DeliveryRow]) -> DeliveryRow
         and other.source == row.source
         and counts(other)
         and (
-            other.replaces == row.delivery_id
+            other.replaces in replaced
             or (revoked and other.content_hash == row.content_hash and same_name(other))
         )
     ]
     return max(standing, key=attrgetter("delivery_id"), default=None)
+
+
+def _replaced_with(row: DeliveryRow, others: Sequence[DeliveryRow]) -> set[str]:
+    """This one, and the revoked ones that took its place one after the other."""
+    revoked = {
+        other.delivery_id: other.replaces
+        for other in others
+        if other.replaces is not None and other.state is DeliveryState.REVOKED
+    }
+    replaced: set[str] = set()
+    found = {row.delivery_id}
+    while found:
+        replaced |= found
+        found = {newer for newer, older in revoked.items() if older in found} - replaced
+    return replaced
 
 
 def _not_named(wanted: str, found: Sequence[DeliveryRow]) -> UsageError:

@@ -49,10 +49,13 @@ class RevokedDeliveries(LedgerConnection):
             )
 
     def related(self, row: DeliveryRow) -> list[DeliveryRow]:
-        """The deliveries of its source that have its content or replace it."""
+        """The deliveries of its source that have its content, or replace it, or one that does."""
         return self._select(
-            "source = ? AND (replaces = ? OR content_hash = ?)",
-            (row.source, row.delivery_id, row.content_hash),
+            "source = ? AND (content_hash = ? OR delivery_id IN (WITH RECURSIVE newer(id) AS"
+            " (SELECT delivery_id FROM deliveries WHERE replaces = ?"
+            " UNION SELECT delivery_id FROM deliveries JOIN newer ON replaces = newer.id)"
+            " SELECT id FROM newer))",
+            (row.source, row.content_hash, row.delivery_id),
         )
 
     def revoked_before(self, row: DeliveryRow) -> list[DeliveryRow]:

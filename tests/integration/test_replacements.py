@@ -19,7 +19,7 @@ import httpx
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from headrace.errors import ConfigError, DeliveryRejectedError, LedgerError
+from headrace.errors import ConfigError, DeliveryRejectedError, LedgerError, UsageError
 from headrace.infra.broker.server import BrokerServer
 from headrace.producers import upkeep
 from headrace.producers.decisions import Action, Decision
@@ -207,6 +207,39 @@ async def test_what_was_rejected_in_anothers_place_is_tried_again(
         await decide(project, servers, Action.REREAD, first)
     assert [row.state for row in rows(project)] == ["revoked", "landed"]
     assert items(project) == once("1")
+
+
+async def test_versions_of_which_one_was_rejected_have_each_row_once(
+    project: ProduceProject, embedded_broker: BrokerServer
+) -> None:
+    def limited_to(share: float) -> None:
+        keys = f'settle = 0\nmax_bad_share = {share}\nformat = "ndjson"\npatterns = ["*.json"]'
+        project.write(CONFIG_QUICK.replace("settle = 0", keys))
+
+    def drop(text: str) -> None:
+        (project.inbox / "x.tmp").write_text(text)
+        (project.inbox / "x.tmp").rename(project.inbox / "x.json")
+
+    servers = embedded_broker.bootstrap_servers
+    one, two, broken = '{"item": "1"}\n', '{"item": "2"}\n', '{"item": \n'
+    limited_to(0.1)
+    async with consuming(project, servers):
+        for text in (one, one + broken):
+            drop(text)
+            await land(project, servers)
+        landed, rejected = rows(project)
+        assert [landed.state, rejected.state] == ["landed", "rejected"]
+        await decide(project, servers, Action.REREAD, landed.delivery_id)
+        assert [row.state for row in rows(project)] == ["revoked", "rejected", "landed"]
+        assert items(project) == once("1")
+        drop(one + two)
+        limited_to(0.9)
+        await land(project, servers)
+        before = rows(project)
+        with pytest.raises(UsageError, match="was corrected by"):
+            await decide(project, servers, Action.RETRY, rejected.delivery_id)
+    assert rows(project) == before
+    assert items(project) == once("1", "2")
 
 
 async def test_the_first_of_two_goes_on_where_the_second_fails(

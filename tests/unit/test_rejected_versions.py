@@ -287,3 +287,17 @@ def test_bytes_read_anew_that_stand_rejected_stand_for_what_landed(
     standing = standing_for(first, project.ledger.related(first))
     assert standing is not None
     assert (standing.delivery_id, standing.state) == (again, DeliveryState.REJECTED)
+
+
+def test_what_took_its_place_stands_for_it_though_that_was_replaced_in_its_turn(
+    project: IntakeProject,
+) -> None:
+    first, second, third = (take(project, content) for content in ("1\n", "1\n2\n", "1\n2\n3\n"))
+    for replaced in (first, second):
+        revoke(project, replaced)
+    first = project.ledger.delivery(first.delivery_id)
+    standing = standing_for(first, project.ledger.related(first))
+    assert standing is not None
+    assert standing.delivery_id == third.delivery_id
+    revoke(project, third)  # by somebody who wants none of it: then the first may be taken again
+    assert standing_for(first, project.ledger.related(first)) is None
