@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from headrace.cli.output import count
-from headrace.errors import ConfigError, HeadraceError, LakeError
+from headrace.errors import REMEDY_BEGINS, ConfigError, HeadraceError, LakeError
 from headrace.object_place import is_object_place, object_place
 from headrace.storage_options import storage_options
 
@@ -204,7 +204,8 @@ def _source(project: Project, name: str) -> Iterator[Finding]:
         if said.is_problem
     ]
     for problem in problems:
-        yield Finding(part, "failed", problem, f"headrace sources test {name}")
+        text, _, remedy = problem.partition(REMEDY_BEGINS)
+        yield Finding(part, "failed", text, remedy or f"headrace sources test {name}")
     if not problems:
         kind = project.config.settings.sources[name].kind
         yield Finding(part, "ok", f"{kind}: nothing wrong with what it has")

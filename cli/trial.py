@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from headrace.config import Config
 from headrace.config_api import ApiSource
 from headrace.config_files import FileSource
 from headrace.config_webhook import WebhookSource
-from headrace.errors import UsageError
+from headrace.errors import REMEDY_BEGINS, UsageError
 from headrace.object_place import is_object_place
 
 
@@ -49,3 +52,28 @@ def try_source(config: Config, name: str, *, most_files: int) -> Iterator[Said]:
             from headrace.cli.trial_webhook import try_webhook
 
             yield from try_webhook(config, name, source)
+
+
+@contextmanager
+def trial_folder(config: Config) -> Iterator[Path]:
+    """A folder for what a trial unpacks, gone with it; raises `UsageError` where there is none."""
+    scratch = config.paths.scratch
+    with ExitStack() as stack:
+        try:
+            scratch.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(TemporaryDirectory(dir=scratch))
+        except OSError as error:
+            raise UsageError(
+                f"{error.filename or scratch} cannot be written: {error.strerror or error}",
+                remedy=f"give whoever runs headrace the right to write below {config.root}, or make"
+                " room there",
+            ) from error
+        yield Path(folder)
+
+
+def cannot_be_read(error: OSError) -> str:
+    """Why a file or a folder cannot, and what to do about it where that is known."""
+    text = f"cannot be read: {error.strerror or error}"
+    if isinstance(error, PermissionError):
+        text += f"{REMEDY_BEGINS}give whoever runs headrace the right to read it"
+    return text

@@ -20,12 +20,12 @@ _MEMBERS_READ: Final = 3
 
 
 def try_archive(
-    config: Config, source: FileSource, path: Path, name: str, kind: ArchiveKind
+    config: Config, source: FileSource, path: Path, name: str, kind: ArchiveKind, scratch: Path
 ) -> Iterator[Said]:
-    """Unpack the archive of this name; the scratch folder has to be there."""
+    """Unpack the archive of this name into a folder of it there. Raises `OSError`."""
     from headrace.cli.trial_files import try_plain_file
 
-    with TemporaryDirectory(dir=config.paths.scratch) as folder:
+    with TemporaryDirectory(dir=scratch) as folder:
         found = unpack(Spool(Path(folder)), "trial", source, path, name, kind)
         members = [(one.name, one.draft) for one in found if one.draft is not None]
         packed = "" if kind.compression is None else f" in {kind.compression}"
@@ -35,7 +35,7 @@ def try_archive(
                 yield Said(f"  would be rejected: {one.rejected}", is_problem=True)
         for member, draft in members[:_MEMBERS_READ]:
             yield Said(f"\n{member} ({draft.size_bytes:,} bytes)")
-            yield from try_plain_file(config, source, draft.payload, member)
+            yield from try_plain_file(config, source, draft.payload, member, scratch)
         if len(members) > _MEMBERS_READ:
             yield Said(f"\n{count(len(members) - _MEMBERS_READ, 'more member')} in {name}")
 

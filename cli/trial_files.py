@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from headrace.cli.output import count
-from headrace.cli.trial import Said
+from headrace.cli.trial import Said, cannot_be_read, trial_folder
 from headrace.config import Config
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError, UsageError
@@ -31,31 +31,38 @@ def try_files(config: Config, source: FileSource, most: int) -> Iterator[Said]:
         raise UsageError(f"{folder} is not a folder", remedy=f"mkdir {folder}")
     found = scan(folder, WantedNames.of(source))
     yield Said(f"{folder}: {count(len(found), 'file')} match {', '.join(source.patterns)}")
-    config.paths.scratch.mkdir(parents=True, exist_ok=True)
-    for stat in found[:most]:
-        yield Said(f"\n{stat.name} ({stat.size:,} bytes)")
-        yield from try_file(config, source, stat.path, stat.name)
+    with trial_folder(config) as scratch:
+        for stat in found[:most]:
+            yield Said(f"\n{stat.name} ({stat.size:,} bytes)")
+            yield from try_file(config, source, stat.path, stat.name, scratch)
     if len(found) > most:
         yield Said(f"\n{count(len(found) - most, 'more file')}; --files N reads more")
 
 
-def try_file(config: Config, source: FileSource, path: Path, name: str) -> Iterator[Said]:
-    """Read one file as it would arrive under this name; the scratch folder has to be there."""
-    kind = find_archive(path, name)
-    if kind is not None:
+def try_file(
+    config: Config, source: FileSource, path: Path, name: str, scratch: Path
+) -> Iterator[Said]:
+    """Read one file as it would arrive under this name, with a folder for what it unpacks to."""
+    try:
+        kind = find_archive(path, name)
+        if kind is None:
+            yield from try_plain_file(config, source, path, name, scratch)
+            return
         from headrace.cli.trial_archive import try_archive
 
-        yield from try_archive(config, source, path, name, kind)
-        return
-    yield from try_plain_file(config, source, path, name)
+        yield from try_archive(config, source, path, name, kind, scratch)
+    except FileNotFoundError:
+        yield Said("  it is gone since it was listed")
+    except OSError as error:
+        yield Said(f"  {name}: {cannot_be_read(error)}", is_problem=True)
 
 
-def try_plain_file(config: Config, source: FileSource, path: Path, name: str) -> Iterator[Said]:
-    """Read one file as a delivery of this name would be; the scratch folder has to be there."""
+def try_plain_file(
+    config: Config, source: FileSource, path: Path, name: str, scratch: Path
+) -> Iterator[Said]:
+    """Read one file as a delivery of this name would be. Raises `OSError`."""
     try:
-        seen = preview(
-            path, name, source, config.stream(source.stream), scratch=config.paths.scratch
-        )
+        seen = preview(path, name, source, config.stream(source.stream), scratch=scratch / "read")
     except DeliveryRejectedError as error:
         yield Said(f"  would be rejected: {error}", is_problem=True)
         return

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from headrace.cli.output import count
-from headrace.cli.trial import Said
+from headrace.cli.trial import Said, trial_folder
 from headrace.cli.trial_files import try_file
 from headrace.config import Config
 from headrace.config_files import FileSource
@@ -47,17 +46,16 @@ def try_objects(config: Config, name: str, source: FileSource, most: int) -> Ite
         f"{source.path}: {at_least}{count(found, 'object')} of {listed:,} match"
         f" {', '.join(source.patterns)}"
     )
-    config.paths.scratch.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=config.paths.scratch) as folder:
+    with trial_folder(config) as folder:
         for stat in first:
             yield Said(f"\n{stat.name} ({stat.size:,} bytes)")
-            path = config.paths.scratch / folder / "object"
+            path = folder / "object"
             try:
                 _download(store, stat, path)
             except (ObjectStoreError, ObjectChangedError, ObjectUnreadableError) as error:
                 yield Said(f"  cannot be read: {error}", is_problem=True)
                 continue
-            yield from try_file(config, source, path, stat.name)
+            yield from try_file(config, source, path, stat.name, folder)
     if found > most:
         yield Said(f"\n{at_least}{count(found - most, 'more object')}; --files N reads more")
 

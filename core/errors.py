@@ -8,6 +8,10 @@ whoever catches them: *refused* (nothing happened, it is safe to look again) and
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
+
+# Between what is wrong and what to do about it, where both are one text.
+REMEDY_BEGINS: Final = "\n  -> "
 
 
 class HeadraceError(Exception):
@@ -24,7 +28,7 @@ class HeadraceError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.message}\n  -> {self.remedy}" if self.remedy else self.message
+        return f"{self.message}{REMEDY_BEGINS}{self.remedy}" if self.remedy else self.message
 
 
 class UsageError(HeadraceError):

@@ -78,8 +78,8 @@ def infer(project: Path, stream: str, print_only: bool, force: bool) -> None:
 
 def _propose(config: Config, stream: str) -> ContractProposal:
     from dataclasses import replace
-    from tempfile import TemporaryDirectory
 
+    from headrace.cli.trial import cannot_be_read, trial_folder
     from headrace.cli.trial_archive import files_in
     from headrace.config_api import ApiSource
     from headrace.errors import UsageError
@@ -89,8 +89,7 @@ def _propose(config: Config, stream: str) -> ContractProposal:
     from headrace.producers.inference.inference import infer_contract
     from headrace.producers.spooled_files import spooled_files
 
-    config.paths.scratch.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=config.paths.scratch) as unpacked:
+    with trial_folder(config) as unpacked:
         files: list[tuple[FileStat, FileSource]] = []
         folders = []
         notes: list[str] = []
@@ -99,7 +98,7 @@ def _propose(config: Config, stream: str) -> ContractProposal:
                 from headrace.cli.trial_objects import first_objects
 
                 folders.append(source.path)
-                found, more = first_objects(name, source, Path(unpacked))
+                found, more = first_objects(name, source, unpacked)
                 if more:
                     notes.append(
                         f"{source.path}: its first {len(found)} objects were read, and there are"
@@ -110,7 +109,10 @@ def _propose(config: Config, stream: str) -> ContractProposal:
                 folders.append(str(folder))
                 found = scan(folder, WantedNames.of(source))
             for stat in found:
-                files += [(file, source) for file in files_in(stat, source, Path(unpacked))]
+                try:
+                    files += [(file, source) for file in files_in(stat, source, unpacked)]
+                except OSError as error:
+                    notes.append(f"{stat.name}: {cannot_be_read(error)}")
             if source.after_landing != "keep":  # of what was there the spool still has some
                 there = {stat.name for stat, _ in files}
                 files += [
@@ -124,17 +126,18 @@ def _propose(config: Config, stream: str) -> ContractProposal:
                 files += spooled_pages(config.paths, name, polled)
         if not files:
             raise UsageError(
-                f"no file to propose a contract from in {' or '.join(folders) or 'any source'}",
+                f"no file to propose a contract from in {' or '.join(folders) or 'any source'}"
+                + "".join(f"\n{note}" for note in notes),
                 remedy="put a file there whose name matches the source's patterns, or let"
                 " `headrace run` poll the API first",
             )
-        proposal = infer_contract(files, stream, scratch=config.paths.scratch)
+        proposal = infer_contract(files, stream, scratch=unpacked / "read")
         proposal = replace(proposal, notes=(*proposal.notes, *notes))
-        return _cover_all_dates(config, proposal, files)
+        return _cover_all_dates(proposal, files, unpacked / "read")
 
 
 def _cover_all_dates(
-    config: Config, proposal: ContractProposal, files: list[tuple[FileStat, FileSource]]
+    proposal: ContractProposal, files: list[tuple[FileStat, FileSource]], scratch: Path
 ) -> ContractProposal:
     """The proposal with a first date no record of any file is before."""
     from dataclasses import replace
@@ -150,7 +153,7 @@ def _cover_all_dates(
     notes = list(proposal.notes)
     for stat, source in files:
         try:
-            found = preview(stat.path, stat.name, source, rules, scratch=config.paths.scratch)
+            found = preview(stat.path, stat.name, source, rules, scratch=scratch)
         except DeliveryRejectedError as error:
             notes.append(f"{stat.name} would be rejected: {error.message}")
             continue
