@@ -11,6 +11,7 @@ import structlog
 
 from headrace.config_api import ApiSource
 from headrace.errors import ApiError, ApiLaterError, ConfigError
+from headrace.producers.api.asking import Client
 from headrace.producers.api.incremental import CursorValueError
 from headrace.producers.api.json_search import SearchError
 from headrace.producers.api.page_inbox import PageInbox
@@ -19,7 +20,7 @@ from headrace.producers.api.pagination import PaginationError
 from headrace.producers.api.plan import Plan
 from headrace.producers.api.poll_report import PollReport, failure_of
 from headrace.producers.api.walk import Series
-from headrace.producers.api.walking import Client, Walking
+from headrace.producers.api.walking import Walking
 from headrace.producers.api.windows import Span
 from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.task_parts import all_of

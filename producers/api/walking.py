@@ -6,25 +6,21 @@ dies, the next one asks for exactly the page that was to come.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from headrace.config_api import ApiSource
-from headrace.errors import ApiContentError, ApiError, ApiRefusedError, HeadraceError
-from headrace.producers.api.held_pages import Came, HeldPages
-from headrace.producers.api.incremental import CursorValueError
+from headrace.errors import ApiError, ApiRefusedError, HeadraceError
+from headrace.producers.api.asking import Asking, Client
+from headrace.producers.api.held_pages import Came, FullPages, HeldPages
 from headrace.producers.api.json_search import SearchError
-from headrace.producers.api.page import Page, PageRequest, Pairs
-from headrace.producers.api.page_inbox import PageInbox, StoredPage
-from headrace.producers.api.page_reading import content_type
-from headrace.producers.api.page_records import PageUnreadableError, page_records
+from headrace.producers.api.page_inbox import PageInbox
+from headrace.producers.api.page_records import PageUnreadableError
 from headrace.producers.api.pagination import PaginationError, RepeatedPageError
-from headrace.producers.api.plan import Got, KeptCursor, Plan
+from headrace.producers.api.plan import KeptCursor, Plan
 from headrace.producers.api.poll_report import PollReport
 from headrace.producers.api.unfinished import Unfinished
 from headrace.producers.api.walk import Series, Walk
@@ -36,16 +32,6 @@ log = structlog.get_logger("produce")
 
 # What a server says that has forgotten where we were: the poll begins anew.
 _FORGOTTEN: Final = (400, 404, 410, 422)
-
-
-class Client(Protocol):
-    """Who asks."""
-
-    async def fetch(self, request: PageRequest) -> Page:
-        """The page that was asked for. Raises `ApiError`."""
-
-    def shown(self, text: str) -> str:
-        """A text without secrets: an address, a name, a message."""
 
 
 class Walking:
@@ -60,9 +46,9 @@ class Walking:
         on_received: Callable[[Sequence[Receipt]], None],
         report: PollReport,
     ) -> None:
-        self._source = source
         self._plan = plan
-        self._client = client
+        self._asking = Asking(source, plan, client, inbox)
+        self._full = FullPages(source.pagination)
         self._inbox = inbox
         self._on_received = on_received
         self._report = report
@@ -74,7 +60,7 @@ class Walking:
         `SearchError`, `CursorValueError` where nobody can say how far it goes, `ConfigError`; with
         a note of pages that came and are not taken.
         """
-        held = HeldPages(self._source.pagination)
+        held = HeldPages(self._full)
         try:
             await self._go_on(series, window, now, held)
         except HeadraceError as error:
@@ -123,7 +109,7 @@ class Walking:
                     last = held.ended()
                 await self._end(walk, window, last, came.highest)
             elif self._plan.is_tracked:
-                await self._take(walk, held.add(came))
+                state = await self._hold(walk, held, came)
             else:
                 await self._take(walk, [came])
         if window is not None:  # there are many, and each is gone through once
@@ -144,53 +130,32 @@ class Walking:
     def _is_forgotten(self, error: ApiRefusedError) -> bool:
         return error.status in _FORGOTTEN and self._plan.may_be_forgotten
 
-    # --- a page that comes
-
     async def _come(self, walk: Walk, state: Unfinished) -> Came:
-        """A page and what it says. One that cannot be read is durable when this raises."""
-        name = walk.page_name(state.at)
-        request = self._plan.request(walk, state)
-        if self._source.conditional and not self._source.keep_unchanged:
-            request = await self._inbox.conditional(name, request, self._client.shown)
-        page = await self._client.fetch(request)
+        """A page that can be read; one that cannot be is durable when this raises."""
+        came = await self._asking.come(walk, state)
         self._report.pages += 1
-        body, headers = page.body, page.headers
-        before = await self._inbox.stored(name) if page.not_modified else None
-        if before is not None:
-            body, headers = before.body, (*page.headers, *before.headers)
-        elif page.not_modified:
-            raise ApiContentError(
-                f"{name}: answered 304, not modified, but what was sent before is not here",
-                remedy="set `conditional = false` for the source",
-            )
-        try:  # in a thread, as a page may be large
-            return await asyncio.to_thread(self._look, walk, state, page, before, headers, body)
-        except (PageUnreadableError, SearchError):
-            self._received(await self._inbox.receive_unreadable(name, page))
-            raise
+        if came.unreadable is not None:
+            name = walk.page_name(state.at)
+            self._received(await self._inbox.receive_unreadable(name, came.page))
+            raise came.unreadable
+        return came
 
-    def _look(
-        self,
-        walk: Walk,
-        state: Unfinished,
-        page: Page,
-        before: StoredPage | None,
-        headers: Pairs,
-        body: bytes,
-    ) -> Came:
-        source = self._source
-        found = page_records(body, source.records, source.parallel, content_type(headers))
-        got = Got(page.url, headers, body, found, page.received_at)
-        known = None if before is None else replace(before, body=b"")  # it is in the spool
-        came = Came(state, page, known, found.count)
-        try:
-            following = self._plan.following(walk, state, got)
-            value = self._plan.highest(state, got) if following is None else following.highest
-        except RepeatedPageError:
-            raise
-        except (PaginationError, CursorValueError) as error:
-            return replace(came, astray=error)
-        return replace(came, following=following, highest=value)
+    async def _hold(self, walk: Walk, held: HeldPages, came: Came) -> Unfinished | None:
+        """Take what is done now that this has come, and hold this; returns where to go on.
+
+        Where the one before may have grown in between it is asked for again, and if it has, so is
+        this.
+        """
+        doubtful = held.doubtful
+        if doubtful is not None and came.records:
+            again = await self._come(walk, doubtful.state)
+            if await self._asking.has_grown(doubtful, again):
+                held.has_grown(again)
+                return again.following
+            if again.records == doubtful.records:
+                self._full.learn(again)
+        await self._take(walk, held.add(came))
+        return came.following
 
     # --- pages that are taken
 

@@ -901,3 +901,16 @@ async def test_a_header_that_cannot_be_sent_is_a_failure_of_its_request(
     (failure,) = (await PolledProject(tmp_path, source).poll()).report.failures
     assert failure.reason == "config"
     assert "X-A" in failure.text
+
+
+@pytest.mark.parametrize(
+    ("stated", "asked"), [({}, "1 2 1 3 4 5"), ({"size": 3}, "1 2 3 4 5")], ids=["guessed", "size"]
+)
+async def test_that_a_page_is_full_is_asked_once_in_a_poll_where_nobody_says_so(
+    server: ReplayServer, tmp_path: Path, stated: dict[str, int], asked: str
+) -> None:
+    server.handlers["/items"] = since(records_from(2, 12), 3)
+    source = paged(server, "/items", **{**CURSOR, "pagination": {"kind": "page", **stated}})
+    project = PolledProject(tmp_path, source)
+    assert (await project.poll_well()).report.new == 4
+    assert [seen.argument("page") for seen in server.seen] == asked.split()

@@ -90,17 +90,23 @@ class MemoryInbox(PageInbox):
 
 
 class Server:
-    """Gives records by pages of these sizes, as a way of going through pages has it."""
+    """Gives records by pages of these sizes, as a way of going through pages has it.
+
+    `growth`: how many more there are at each request.
+    """
 
     def __init__(self, ids: Sequence[int], sizes: Sequence[int], *, newest_first: bool) -> None:
         self.ids = list(ids)
         self.sizes = sizes
+        self.growth: list[int] = []
         self.newest_first = newest_first
 
     def shown(self, text: str) -> str:
         return text
 
     async def fetch(self, request: PageRequest) -> Page:
+        grown = self.growth.pop(0) if self.growth else 0
+        self.ids += range(len(self.ids), len(self.ids) + grown)
         query = parse_qs(urlsplit(address(request)).query)
         since = int(query.get("since", ["-1"])[0])
         found = sorted((n for n in self.ids if n > since), reverse=self.newest_first)
@@ -223,6 +229,37 @@ def test_no_record_is_lost_where_more_come_between_polls_that_die(
             poll(source, server, inbox)
     fate.left = []
     for _ in range(2):  # what came before all else is asked for by the next one
+        poll(source, server, inbox)
+    found = came(inbox)
+    assert set(found) == set(server.ids)
+    assert newest_first or len(found) == len(server.ids)
+
+
+@pytest.mark.parametrize("pagination", PAGINATIONS, ids=json.dumps)
+@settings(deadline=None)
+@given(
+    growth=st.lists(st.integers(0, 5), max_size=12),
+    deaths=st.lists(st.integers(1, 40), max_size=4),
+    newest_first=st.booleans(),
+    size=st.integers(1, 4),
+)
+def test_no_record_is_lost_where_more_come_while_pages_are_asked_for(
+    pagination: dict[str, Any],
+    growth: list[int],
+    deaths: list[int],
+    newest_first: bool,
+    size: int,
+) -> None:
+    source = source_of(pagination)
+    fate = Fate(deaths)
+    inbox, server = MemoryInbox(fate), Server([], [size], newest_first=newest_first)
+    server.growth = list(growth)
+    while server.growth or fate.left:
+        with suppress(DiedError):
+            poll(source, server, inbox)
+            if not server.growth:
+                fate.left = []
+    for _ in range(2):
         poll(source, server, inbox)
     found = came(inbox)
     assert set(found) == set(server.ids)
