@@ -3,22 +3,25 @@
 Many calls share one fsync: while one is under way the next group gathers. Written in one event
 loop, read (and removed, once it is elsewhere) from any thread. It lies beside the deliveries:
 
-    <spool>/<source>/.calls-<time>-<hex>    a segment: see `journal_segment`
+    <spool>/<source>/.calls-<time>-<marker>     a segment: see `journal_segment`
+    <spool>/<source>/.damaged-calls-<the same>  a segment of which something could not be read
 
 A process never appends to a segment of another one. What a crash leaves at the end of one, half
-written and never acknowledged, is passed over.
+written and never acknowledged, is passed over. Whatever else cannot be read may have been
+acknowledged: it is told as an error, and the segment is kept when all else of it was adopted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,9 +29,11 @@ import structlog
 
 from headrace.producers.webhook.journal_segment import (
     HEADER_BYTES,
+    MARKER_BYTES,
+    Cause,
     Damage,
     frame_head,
-    framed_bytes,
+    framed_size,
     marker_of,
     new_header,
     read_frames,
@@ -77,6 +82,8 @@ class _Segment:
     path: Path
     size: int
     """Up to here it may be read."""
+    is_own: bool = False
+    """All of that was acknowledged by this process."""
 
 
 class Journal:
@@ -194,10 +201,12 @@ class Journal:
         self._folder.mkdir(parents=True, exist_ok=True)
         # Names sort by age, also where the clock was set back.
         self._number = max(time.time_ns(), self._number + 1)
-        path = self._folder / f"{SEGMENT_PREFIX}{self._number:020}-{os.urandom(4).hex()}"
+        header = new_header()
+        marker = marker_of(header)
+        assert marker is not None
+        path = self._folder / f"{SEGMENT_PREFIX}{self._number:020}-{marker.hex()}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         try:
-            header = new_header()
             _write_all(descriptor, header)
             self._sync(descriptor)
             # A project's first call makes the spool itself.
@@ -208,9 +217,9 @@ class Journal:
             with suppress(OSError):
                 path.unlink()
             raise
-        self._marker = marker_of(header) or b""
+        self._marker = marker
         self._descriptor = descriptor
-        self._open = _Segment(path, HEADER_BYTES)
+        self._open = _Segment(path, HEADER_BYTES, is_own=True)
         with self._lock:
             self._segments[path.name] = self._open
         return descriptor, self._open
@@ -261,24 +270,31 @@ class Journal:
         `OSError`.
         """
         with self._lock:
-            segments = [(segment.path, segment.size) for segment in self._segments.values()]
+            segments = [replace(segment) for segment in self._segments.values()]
             read_to = self._read_to
         payloads: list[bytes] = []
         position = read_to
         size = 0
-        for path, limit in segments:
-            start = read_to.offset if read_to is not None and read_to.segment == path.name else 0
-            with path.open("rb") as file:
-                for found in read_frames(file, start, limit):
-                    position = Position(path.name, found.end)
+        for segment in segments:
+            name, limit = segment.path.name, segment.size
+            start = read_to.offset if read_to is not None and read_to.segment == name else 0
+            if start > limit:
+                log.error("journal_cut_short", path=str(segment.path), bytes=limit, were_read=start)
+            with segment.path.open("rb") as file:
+                for found in read_frames(file, start, limit, _marker_in(name)):
                     if isinstance(found, Damage):
-                        self._tell(path, found, limit)
+                        if found.cause is Cause.OTHER_FORMAT:
+                            self._leave(segment)
+                            break
+                        self._keep(segment, found)
                         continue
                     payloads.append(found.payload)
-                    size += framed_bytes(found.payload)
+                    position = Position(name, found.end)
+                    size += framed_size(len(found.payload))
                     if len(payloads) >= max_payloads or size >= max_bytes:
                         return Entries(tuple(payloads), position)
-            position = Position(path.name, limit)
+                else:
+                    position = Position(name, limit)
         if position is None or position == read_to:
             return None
         return Entries(tuple(payloads), position)
@@ -303,21 +319,40 @@ class Journal:
             with suppress(OSError):
                 segment.path.unlink()
 
-    def _tell(self, path: Path, damage: Damage, limit: int) -> None:
-        """Say what is not adopted, and keep what may have been acknowledged for a person."""
-        if damage.end >= limit:
-            log.info("journal_tail_cut", path=str(path), bytes=damage.end - damage.start)
+    def _keep(self, segment: _Segment, damage: Damage) -> None:
+        """Say what is not adopted, and keep what may have been acknowledged for a person.
+
+        Raises `OSError` where it cannot be kept: it must not be removed then.
+        """
+        path, size = segment.path, damage.end - damage.start
+        if damage.cause is Cause.TORN and not segment.is_own:
+            log.warning("journal_tail_cut", path=str(path), bytes=size)
             return
         kept = path.with_name(DAMAGED_PREFIX + path.name.removeprefix(SEGMENT_PREFIX))
         if not kept.exists():
-            with suppress(OSError):
+            try:
                 kept.hardlink_to(path)
-        log.error(
-            "journal_damaged",
-            path=str(kept),
-            first_byte=damage.start,
-            bytes=damage.end - damage.start,
-        )
+            except OSError:  # there are file systems without links
+                copy = kept.with_name(f"{kept.name}.part")
+                shutil.copyfile(path, copy)
+                copy.replace(kept)
+            _sync_folder(self._folder)
+        log.error("journal_damaged", path=str(kept), first_byte=damage.start, bytes=size)
+
+    def _leave(self, segment: _Segment) -> None:
+        """It is for the version that wrote it."""
+        log.error("journal_of_another_version", path=str(segment.path), bytes=segment.size)
+        with self._lock:
+            del self._segments[segment.path.name]
+
+
+def _marker_in(name: str) -> bytes | None:
+    """The marker that a segment's name has; former versions put none there."""
+    text = name.rpartition("-")[2]
+    with suppress(ValueError):
+        if len(text) == 2 * MARKER_BYTES:
+            return bytes.fromhex(text)
+    return None
 
 
 def _number_of(name: str) -> int:

@@ -26,6 +26,7 @@ from headrace.producers.webhook.cloud_events import NoCloudEventError, mode_of, 
 from headrace.producers.webhook.headers import Headers
 from headrace.producers.webhook.journal_segment import (
     HEADER_BYTES,
+    Damage,
     Frame,
     frame_head,
     marker_of,
@@ -172,17 +173,20 @@ def _journals(chance: random.Random) -> None:
     path = _folder() / "segment"
     path.write_bytes(damaged)
     start = chance.choice((0, 0, 0, chance.randint(0, len(damaged) + 3)))
+    named = chance.choice((marker, marker, None, header[-4:] * 2))
     with path.open("rb") as file:
-        found = list(read_frames(file, start, len(damaged)))
-    covered = max(start, HEADER_BYTES) if marker_of(damaged[:HEADER_BYTES]) else start
+        found = list(read_frames(file, start, len(damaged), named))
+    covered = start
     for item in found:
+        begun = item.start if isinstance(item, Damage) else item.end - len(item.payload)
         if isinstance(item, Frame):
             assert item.payload in bodies
-            covered += 16 + len(item.payload)
+            head = begun - covered  # it comes behind its head, or behind a damaged one
+            assert head in (0, 16) or (covered < HEADER_BYTES and begun == HEADER_BYTES + 16)
         else:
-            covered += item.end - max(item.start, covered)
-        assert item.end == covered
-    assert covered >= len(damaged) or start >= len(damaged)
+            assert begun == covered or (covered < HEADER_BYTES == begun)
+        covered = item.end
+    assert covered == max(start, len(damaged)) or (not found and len(damaged) == HEADER_BYTES)
     payload = _damaged(chance, Call("n", IdentityBy.NAME, _exchange(), b"body").to_bytes())
     with suppress(ValueError):
         Call.from_bytes(payload)

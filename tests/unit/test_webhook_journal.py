@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from itertools import pairwise
+from collections import Counter
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from headrace.producers.webhook.journal import DAMAGED_PREFIX, Journal, JournalClosedError, Position
 from headrace.producers.webhook.journal_segment import (
     HEADER_BYTES,
     Damage,
-    Frame,
     frame_head,
     marker_of,
     new_header,
@@ -200,39 +202,214 @@ async def test_a_damaged_frame_costs_that_frame_and_is_kept_to_look_at(tmp_path:
     assert kept.read_bytes() == bytes(data)
 
 
-@given(st.lists(st.binary(max_size=60), max_size=6), st.data())
-def test_however_a_segment_is_damaged_only_whole_frames_come_out_of_it(
-    tmp_path_factory: pytest.TempPathFactory, bodies: list[bytes], data: st.DataObject
+def flip(path: Path, place: int, bits: int = 1) -> bytes:
+    data = bytearray(path.read_bytes())
+    data[place] ^= bits
+    path.write_bytes(data)
+    return bytes(data)
+
+
+def adopt_all(folder: Path) -> tuple[list[bytes], list[Any]]:
+    """What the next process adopts of a journal, and what it tells of the rest."""
+    journal = Journal(folder)
+    adopted: list[bytes] = []
+    with capture_logs() as lines:
+        while (read := journal.read(2, 10**9)) is not None:
+            adopted += read.payloads
+            journal.read_away(read.position)
+    journal.close()
+    return adopted, lines
+
+
+CALLS = [b"a" * 100, b"", b"b" * 100]
+
+
+async def written(folder: Path) -> Path:
+    """A segment with these calls, all acknowledged."""
+    journal = Journal(folder)
+    await append(journal, *CALLS)
+    journal.close()
+    (segment,) = segments(folder)
+    return segment
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("place", [*range(HEADER_BYTES), *range(HEADER_BYTES, HEADER_BYTES + 8)])
+async def test_a_damaged_header_costs_no_call(tmp_path: Path, named: bool, place: int) -> None:
+    segment = await written(tmp_path)
+    if not named:  # as former versions called it
+        segment = segment.rename(tmp_path / f"{segment.name[:28]}0badf00d")
+    damaged = flip(segment, place)
+    adopted, told = adopt_all(tmp_path)
+    assert adopted == CALLS
+    assert [line["log_level"] for line in told] == ["error"]
+    (kept,) = there(tmp_path)
+    assert (kept.name.startswith(DAMAGED_PREFIX), kept.read_bytes()) == (True, damaged)
+
+
+@pytest.mark.parametrize("links", [True, False])
+async def test_a_segment_of_which_nothing_can_be_read_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    segment = await written(tmp_path)
+    nothing = bytes(segment.stat().st_size)
+    segment.write_bytes(nothing)
+    adopted, told = adopt_all(tmp_path)
+    assert adopted == []
+    assert [(line["event"], line["bytes"]) for line in told] == [("journal_damaged", len(nothing))]
+    (kept,) = there(tmp_path)
+    assert (kept.name.startswith(DAMAGED_PREFIX), kept.read_bytes()) == (True, nothing)
+
+
+async def test_what_cannot_be_kept_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    segment = await written(tmp_path)
+    damaged = flip(segment, HEADER_BYTES + 20)
+    with monkeypatch.context() as full:
+        full.setattr(Path, "hardlink_to", refuse)
+        full.setattr("headrace.producers.webhook.journal.shutil.copyfile", refuse)
+        with pytest.raises(OSError, match="No space"):
+            adopt_all(tmp_path)
+    assert segment.read_bytes() == damaged
+    adopted, _ = adopt_all(tmp_path)
+    assert adopted == CALLS[1:]
+
+
+async def test_a_segment_of_another_version_is_left_to_that(tmp_path: Path) -> None:
+    await written(tmp_path)
+    later = tmp_path / ".calls-00000000000000000001-0123456789abcdef"
+    later.write_bytes(b"HRCALLS2" + b"whatever that may be")
+    for there_are in (CALLS, []):
+        adopted, told = adopt_all(tmp_path)
+        assert adopted == there_are
+        assert [line["event"] for line in told] == ["journal_of_another_version"]
+        assert there(tmp_path) == [later]
+
+
+async def test_the_last_call_is_not_taken_for_half_written(tmp_path: Path) -> None:
+    """Its length says that there is more to come: damaged, as its CRC fits what is there."""
+    segment = await written(tmp_path)
+    flip(segment, segment.stat().st_size - 100 - 8, 0x40)
+    assert adopt_all(tmp_path)[0] == CALLS
+
+
+async def test_what_this_process_acknowledged_is_never_a_torn_tail(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    await append(journal, *CALLS)
+    (segment,) = segments(tmp_path)
+    os.truncate(segment, segment.stat().st_size - 1)
+    with capture_logs() as told:
+        assert payloads(journal) == CALLS[:2]
+    assert [line["event"] for line in told] == ["journal_damaged"]
+    assert len(there(tmp_path)) == 2
+    journal.close()
+
+
+async def test_a_segment_that_ends_before_what_was_read_of_it_is_told(tmp_path: Path) -> None:
+    segment = await written(tmp_path)
+    os.truncate(segment, HEADER_BYTES + 50)
+    journal = Journal(tmp_path)
+    journal.go_on_from(Position(segment.name, HEADER_BYTES + 116))
+    with capture_logs() as told:
+        read = journal.read(*ALL)
+    assert read is not None
+    assert read.payloads == ()
+    assert [line["event"] for line in told] == ["journal_cut_short"]
+
+
+@given(st.lists(st.binary(max_size=60), max_size=6), st.booleans(), st.data())
+def test_whatever_happens_to_a_segment_it_loses_what_is_damaged_and_nothing_silently(
+    tmp_path_factory: pytest.TempPathFactory, bodies: list[bytes], named: bool, data: st.DataObject
+) -> None:
+    """Bytes flipped, a stretch overwritten, the end cut off: all in one, or none."""
+    folder = tmp_path_factory.mktemp("journal")
     header = new_header()
     marker = marker_of(header)
     assert marker is not None
     # A body may hold what a frame begins with, of another segment.
     bodies = [*bodies, new_header() + b"x"]
     whole = header + b"".join(frame_head(marker, body) + body for body in bodies)
-    ends = [HEADER_BYTES]
-    for body in bodies:
-        ends.append(ends[-1] + 16 + len(body))
-    cut = data.draw(st.integers(0, len(whole)))
-    flipped = data.draw(st.none() | st.integers(0, len(whole) - 1))
-    changed = bytearray(whole[:cut])
-    if flipped is not None and flipped < cut:
-        changed[flipped] ^= data.draw(st.integers(1, 255))
-    path = tmp_path_factory.getbasetemp() / "segment"
-    path.write_bytes(changed)
-    with path.open("rb") as file:
-        found = list(read_frames(file, 0, len(changed)))
-    assert found == [] or found[-1].end == len(changed)
+    ends = list(accumulate((16 + len(body) for body in bodies), initial=HEADER_BYTES))
+    changed = bytearray(whole)
+    places = st.integers(0, len(whole) - 1)
+    for place in data.draw(st.lists(places, max_size=2)):
+        changed[place] ^= data.draw(st.integers(1, 255))
+    if data.draw(st.booleans()):
+        first, length = data.draw(places), data.draw(st.integers(1, 80))
+        stretch = whole[first : first + length]
+        changed[first : first + length] = data.draw(
+            st.sampled_from([bytes(len(stretch)), b"\xff" * len(stretch), stretch[::-1]])
+        )
+    cut = data.draw(st.integers(0, len(whole)) | st.just(len(whole)))
+    del changed[cut:]
+    (folder / f".calls-{1:020}-{marker.hex() if named else '0badf00d'}").write_bytes(changed)
+
+    adopted, told = adopt_all(folder)
+
     intact = [
         body
         for body, start, end in zip(bodies, ends, ends[1:], strict=False)
-        if end <= cut
-        and (flipped is None or not (start <= flipped < end or flipped < HEADER_BYTES))
+        if changed[start:end] == whole[start:end]
     ]
-    assert [item.payload for item in found if isinstance(item, Frame)] == intact
-    for before, item in pairwise(found):
-        if isinstance(item, Damage):
-            assert item.start == before.end
+    if named or changed.startswith(header):
+        rest = iter(adopted)
+        assert all(body in rest for body in intact), "lost, or not in order"
+    assert Counter(adopted) <= Counter(bodies), "made up"
+    errors = [line for line in told if line["log_level"] == "error"]
+    begins = header if named else header[:8]
+    torn = cut < HEADER_BYTES and begins.startswith(changed[: len(begins)])
+    torn |= any(
+        changed[:end] == whole[:end] and looks_torn(changed[end:], marker)
+        for end in ends
+        if end < cut
+    )
+    if torn and [line["event"] for line in told] == ["journal_tail_cut"]:
+        assert there(folder) == []  # whether it was acknowledged, nobody can say
+    elif changed != whole[:cut] and (named or cut >= ends[1]):
+        assert errors
+        (kept,) = there(folder)
+        assert kept.read_bytes() == changed
+    elif changed == whole[:cut]:
+        assert (told, there(folder)) == ([], [])
+
+
+def looks_torn(tail: bytearray, marker: bytes) -> bool:
+    """Whether these bytes are what a write of a frame that was not finished leaves."""
+    length = int.from_bytes(tail[8:12])
+    return marker.startswith(tail[:8]) and (len(tail) < 16 or len(tail) - 16 < length <= 2**30 - 16)
+
+
+@given(st.lists(st.binary(max_size=60), max_size=6), st.data())
+def test_each_byte_of_a_segment_is_in_one_frame_or_one_damage(
+    tmp_path_factory: pytest.TempPathFactory, bodies: list[bytes], data: st.DataObject
+) -> None:
+    header = new_header()
+    marker = marker_of(header)
+    assert marker is not None
+    whole = bytearray(header + b"".join(frame_head(marker, body) + body for body in bodies))
+    for place in data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=4)):
+        whole[place] ^= data.draw(st.integers(1, 255))
+    path = tmp_path_factory.getbasetemp() / "segment"
+    path.write_bytes(whole)
+    with path.open("rb") as file:
+        found = list(read_frames(file, 0, len(whole), marker))
+    covered = 0 if found and isinstance(found[0], Damage) and not found[0].start else HEADER_BYTES
+    for item in found:
+        start = item.start if isinstance(item, Damage) else covered
+        assert start == covered
+        length = None if isinstance(item, Damage) else len(item.payload)
+        assert length is None or item.end - covered in (length, length + 16)
+        covered = item.end
+    assert covered == len(whole)
 
 
 @pytest.mark.parametrize("text", ["", "x", ":1", "x:", "x:-1", "x:y", "x:²"])
