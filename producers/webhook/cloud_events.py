@@ -49,7 +49,11 @@ class EventName:
     id: str
 
     def __str__(self) -> str:
-        return f"{self.source} {self.id}"
+        """Another text for each: one space in it, or two where a part of it has some itself."""
+        if " " not in self.source + self.id:
+            return f"{self.source} {self.id}"
+        source, id_ = (p.replace("%", "%25").replace(" ", "%20") for p in (self.source, self.id))
+        return f"{source}  {id_}"
 
 
 def mode_of(headers: Headers) -> Mode | None:
