@@ -162,7 +162,7 @@ class Plan:
         """What is asked for there. Raises `PaginationError` where that are too many pages."""
         if state.at.number > self._max_pages:
             raise PaginationError(
-                f"{walk.name} has more than {self._max_pages:,} pages; so many have been taken",
+                f"{walk.name} has more than {self._max_pages:,} pages; so many were asked for",
                 remedy="where they do end, raise `max_pages` in `pagination` of the source",
             )
         values = {**walk.series.variables, **walk.given}
