@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from headrace.errors import DeliveryRejectedError
+from headrace.producers.files.chunked_file import open_chunks
 from headrace.producers.files.csv.records import read_csv_batches
 from headrace.producers.files.event_times import EventTimes
 from headrace.producers.files.json.form import record_json
@@ -25,6 +27,7 @@ from headrace.producers.webhook.body_records import CallReading, call_pieces
 
 _BATCH_RECORDS = 16_384
 _BATCH_BYTES = 4_000_000
+_CHUNK_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +89,19 @@ def _text_records(
         return read_elements(file, reading, name)
     if reading.format == "lines":
         return read_lines(file, reading, log, name)
+    if reading.newline == "\r":
+        file = open_chunks(partial(_with_newlines, file))
     pieces = json_pieces(file, reading, name)
     if reading.call is not None:
         pieces = call_pieces(file, CallReading.from_json(reading.call), pieces)
     return _readable(pieces, log, name)
+
+
+def _with_newlines(file: BinaryIO) -> Generator[bytes, None, None]:
+    """The same text of the same length; in JSON a return is a blank, or an error."""
+    file.seek(0)
+    while chunk := file.read(_CHUNK_BYTES):
+        yield chunk.replace(b"\r", b"\n")
 
 
 def _readable(pieces: Iterator[Piece], log: UnreadableLog, name: str) -> Iterator[Record]:

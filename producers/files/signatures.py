@@ -40,7 +40,7 @@ _FORMATS: Final[tuple[tuple[bytes, FileFormat], ...]] = (
 )
 _ZIP: Final = b"PK\x03\x04"
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_WORKBOOK_NAMES: Final = (".xlsx", ".xlsm", ".xlsb", ".xls", ".xla", ".xlam", ".ods")
+WORKBOOK_NAMES: Final = (".xlsx", ".xlsm", ".xlsb", ".xls", ".xla", ".xlam", ".ods")
 # Members of a workbook's ZIP archive: Office Open XML, and OpenDocument's first one.
 _WORKBOOK_MEMBERS: Final = (b"xl/", b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet")
 _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b"))
@@ -67,7 +67,7 @@ def binary_format(sample: bytes, name: str) -> FileFormat | None:
         if sample.startswith(signature):
             return format_
     if sample.startswith((_ZIP, _OLE)):
-        named = name.lower().endswith(_WORKBOOK_NAMES)
+        named = name.lower().endswith(WORKBOOK_NAMES)
         if named or any(member in sample[:65_536] for member in _WORKBOOK_MEMBERS):
             return "excel"
     return None

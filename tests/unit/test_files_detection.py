@@ -12,6 +12,7 @@ import pytest
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.detection import detect
+from headrace.producers.files.first_look import SAMPLE_BYTES
 from headrace.producers.files.reading import Reading
 from headrace.stream import Stream
 from support.file_forms import batches, records
@@ -66,6 +67,20 @@ def archive() -> bytes:
         ("a.csv", b"a,b,c\n1;2;3\n4;5;6\n", "no row of its first 2 has the 3 columns"),
         ("a.json", b"a,b\n1,2\n", "expected a JSON array or object"),
         ("a.ndjson", b'[{"a": 1}]', None),
+        (
+            "a.parquet",
+            b"upstream connect error",
+            "found text that begins with 'upstream connect error', expected a Parquet file as its",
+        ),
+        ("a.xlsx", b"Access Denied\n", "found text that begins with 'Access Denied', expected a wor"),
+        ("a.ods", b"a;b\n1;2\n", "found text that begins with 'a;b', expected a workbook as its"),
+        ("a.avro", b'{"error": "gone"}', "found JSON, expected an Avro file as its name says"),
+        ("a.avro", b"<html>", "found an HTML page, expected an Avro file as its name says"),
+        ("a.pq", b'<?xml version="1.0"?>', "found an XML document, expected a Parquet file as its"),
+        ("a.xml", b"retry later\n", "found text that begins with 'retry later', expected XML as its"),
+        ("a.rss", b'{"a": 1}\n', "found JSON, expected XML as its name says"),
+        ("a.xml.gz", gzip.compress(b"a,b\n1,2\n"), "expected XML as its name says"),
+        ("a.json", b'<?xml version="1.0"?>', "found an XML document, expected JSON as its name says"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_what_was_found(
@@ -146,6 +161,7 @@ def test_the_header_is_found(tmp_path: Path, data: bytes, header: bool) -> None:
 
 
 def test_what_is_declared_wins(tmp_path: Path) -> None:
+    assert look(tmp_path / "a.xls", b"a\tb\n1\t2\n", format="csv").delimiter == "\t"
     path = tmp_path / "a.csv"
     assert look(path, b"a;b,c\n1;2,3\n", csv={"delimiter": ","}).columns == ("a;b", "c")
     assert look(path, b"1;2\n", csv={"header": True}).header
@@ -176,6 +192,13 @@ def test_a_byte_order_mark_says_the_encoding(tmp_path: Path) -> None:
         ("a.log", b'{"a": 1}\n', "ndjson"),
         ("a.txt", b"a,b\n1,2\n", "csv"),
         ("a.jsonl", b'not json\n{"a": 1}\n', "ndjson"),
+        ("a.jsonl", b'{"a": 1\n', "ndjson"),
+        ("a.jsonl", b'{"a": 1\n{"a": \n{"a": 3}\n', "ndjson"),
+        ("a.jsonl", b'{\n "a": 1\n}\n{\n "a": 2\n}', "json"),
+        ("a.jsonl", b'{"a": 1\r{"a": 2}\r', "ndjson"),
+        ("a.jsonl", b'{"a": "' + b"x" * SAMPLE_BYTES + b'"}\n{"a": 2}\n', "ndjson"),
+        ("a.json", b'{"a": 1}\r{"a": 2}\r', "ndjson"),
+        ("a.json", b'{\r"a": 1\r}\r', "json"),
         ("a.tsv", b"a\tb\n[1]\t2\n", "csv"),
     ],
 )

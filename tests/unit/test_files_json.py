@@ -144,6 +144,18 @@ def test_a_broken_line_costs_itself_alone(tmp_path: Path) -> None:
         ]
 
 
+def test_so_it_does_between_the_line_ends_of_an_old_mac(tmp_path: Path) -> None:
+    path = tmp_path / "t.ndjson"
+    lines = [line for line in BROKEN if b"\xff" not in line]
+    path.write_bytes(b"\xef\xbb\xbf" + b"\r".join(lines) + b"\r\r")
+    source = FileSource(kind="files", path="inbox", stream="s")
+    found = read(path, detect(path, path.name, source, Stream()))
+    assert [value for _, value, _, _ in found] == [lines[0], lines[-1], *lines[1:-1]]
+    assert [error.split(":")[0] for *_, error in found if error] == [
+        f"t.ndjson, line {line}" for line in range(2, len(lines))
+    ]
+
+
 def test_a_broken_element_costs_itself_alone(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     path.write_bytes(b'[{"a":1},\n{"a":},\n 7, {"a":[{"b":"]}"},{"b":2}]}, {"a":4}]')
