@@ -7,7 +7,6 @@ built again from the spool goes on where the lost one stood.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,12 @@ from typing import Final
 from headrace.config_files import FileSource
 from headrace.producers.delivery import Cursor, DeliveryRow, DeliveryState, IdentityBy
 from headrace.producers.folders.intake import Intake, Look, Taken
-from headrace.producers.folders.scan import FileStat, WantedNames, is_settled, survey
+from headrace.producers.folders.scan import FileStat, WantedNames, is_settled
 from headrace.producers.folders.watched_folder import WatchedFolder, as_text
 from headrace.producers.following.log_files import FoundLog, Piece, UnreadableLogError
 from headrace.producers.following.log_matching import Matched, is_rotated, match_logs
 from headrace.producers.following.log_position import KEY_PREFIX, LogPosition, beginning_of
+from headrace.producers.following.taken_whole import TakenWhole
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.receiving import Arrived, Receiving
@@ -30,7 +30,6 @@ from headrace.producers.spool.spool import Draft, FileChangedError, Spool
 PIECE_BYTES: Final = 64_000_000
 # Of logs that are gone, of each name: a file that is put back is known as long.
 _KEPT_POSITIONS: Final = 100
-_HASHED_BYTES: Final = 4 * 2**20
 
 
 class FollowIntake(Intake):
@@ -47,6 +46,7 @@ class FollowIntake(Intake):
         self._logs: dict[str, dict[str, FoundLog]] = {}
         self._positions: dict[str, dict[str, tuple[str, LogPosition]]] = {}
         self._pieces: dict[str, dict[str, Piece]] = {}
+        self._whole: dict[str, TakenWhole] = {}
 
     def looks(
         self,
@@ -77,19 +77,14 @@ class FollowIntake(Intake):
         looked at. Raises `FolderAbsentError` where there is no folder.
         """
         folder = WatchedFolder(self._root, source_name, source)
-        folder.check()
         self._pieces[source_name] = {}
-        found = survey(folder.path, WantedNames.of(source), others=True)
+        found = folder.survey(WantedNames.of(source), others=True)
         unreadable = list(found.unreadable)
         logs = self._found(source_name, (*found.files, *found.others))
         wanted = {stat.name for stat in found.files}
         while True:
             try:
-                matched = match_logs(
-                    [log for log in logs if log.stat.name in wanted],
-                    [log for log in logs if log.stat.name not in wanted],
-                    self._known(source_name),
-                )
+                matched = self._matched(source_name, logs, wanted)
                 pieces, young, left = self._pieces_of(source_name, source, logs, matched, now_ns)
                 self._forget_long_gone(source_name, matched)
             except UnreadableLogError as error:
@@ -178,7 +173,7 @@ class FollowIntake(Intake):
             # Of two names that differ in bytes that are no text, the text is the same.
             number = numbers[log.name] = numbers.get(log.name, 0) + 1
             start = beginning_of(log.name, number, log.name, log.inode)
-            going_on.append((log, self._after_whole_file(source_name, source, log, start)))
+            going_on.append((log, start))
         pieces: list[Piece] = []
         young: list[FileStat] = []
         inodes = {log.name: log.inode for log in logs}
@@ -195,25 +190,29 @@ class FollowIntake(Intake):
                 pieces.append(piece)
         return pieces, young, left
 
-    def _after_whole_file(
-        self, source_name: str, source: FileSource, log: FoundLog, start: LogPosition
-    ) -> LogPosition:
-        """Where a log goes on that was taken whole before its source followed it."""
-        path = WatchedFolder(self._root, source_name, source).path_of(log.stat)
-        seen = self._ledger.seen_files(source_name, [path]).get(path)
-        if seen is None:
-            return start
-        origin, delivery_id = seen
-        row = self._ledger.find(delivery_id)
-        if (
-            row is None  # whatever became of it: what was revoked or rejected comes by itself
-            or row.name != log.name
-            or origin.inode != log.inode
-            or not 0 < origin.size_bytes <= log.size
-            or _hash(log, origin.size_bytes) != row.content_hash
-        ):
-            return start
-        return start.moved_to(origin.size_bytes, log.name, log.inode, log.read)
+    def _matched(
+        self, source_name: str, logs: Sequence[FoundLog], wanted: Collection[str]
+    ) -> Matched[FoundLog]:
+        """What the files are; those that were taken whole are followed logs from now on."""
+        files = [log for log in logs if log.stat.name in wanted]
+        others = [log for log in logs if log.stat.name not in wanted]
+        known = self._known(source_name)
+        matched = match_logs(files, others, known)
+        whole = self._whole.get(source_name)
+        if whole is None:
+            whole = self._whole[source_name] = TakenWhole(self._ledger, self._spool, source_name)
+        followed = {id(log) for log, _ in matched.going_on.values()}
+        found = whole.found_in(
+            matched.fresh,
+            [log for log in others if id(log) not in followed],
+            known,
+            {log.inode for log in logs},
+        )
+        if not found:
+            return matched
+        cursors = [Cursor(position.key, position.to_json()) for position in found]
+        self._ledger.set_cursors(source_name, cursors)
+        return match_logs(files, others, self._known(source_name))
 
     def _forget_long_gone(self, source_name: str, matched: Matched[FoundLog]) -> None:
         """Positions are kept of what is there and of the last logs of a name, not for ever."""
@@ -268,10 +267,3 @@ def _arrived(folder: WatchedFolder, piece: Piece, draft: Draft) -> Arrived:
         identity_by=IdentityBy.NAME,
         cursors=(Cursor(piece.after.key, piece.after.to_json()),),
     )
-
-
-def _hash(log: FoundLog, size: int) -> str:
-    digest = hashlib.sha256()
-    for start in range(0, size, _HASHED_BYTES):
-        digest.update(log.read(start, min(size, start + _HASHED_BYTES)))
-    return digest.hexdigest()

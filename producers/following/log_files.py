@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -48,6 +49,7 @@ class FoundLog:
     stat: FileStat
     name: str
     _compared: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    _beginnings: dict[int, str] = field(default_factory=dict)
 
     @property
     def inode(self) -> int:
@@ -73,6 +75,22 @@ class FoundLog:
             if stop - start <= COMPARED_BYTES:
                 self._compared[start, stop] = found
         return found
+
+    def beginnings(self, sizes: Iterable[int]) -> dict[int, str]:
+        """The SHA-256 of its first so many bytes, for each of these sizes that it has."""
+        wanted = sorted(size for size in set(sizes) if size <= self.size)
+        if not self._beginnings.keys() >= set(wanted):
+            digest, read = hashlib.sha256(), 0
+            with self.opened() as file:
+                for size in wanted:
+                    while read < size:
+                        chunk = read_range(file, read, min(size, read + _CHUNK_BYTES))
+                        if not chunk:
+                            raise FileChangedError(f"{self.name}: it was cut")
+                        digest.update(chunk)
+                        read += len(chunk)
+                    self._beginnings[size] = digest.hexdigest()
+        return {size: self._beginnings[size] for size in wanted}
 
     def why_not_followed(self) -> str | None:
         """Why no lines can be taken out of a file that was not seen before; None: they can."""

@@ -13,7 +13,7 @@ from headrace.producers.following.log_position import Checkpoint, LogPosition
 
 # A log whose file is gone is known again in another file by so many bytes at least: less may be
 # what every log of its kind begins with.
-_EVIDENCE_BYTES: Final = 256
+EVIDENCE_BYTES: Final = 256
 # What is put behind the name of a log that is rotated: a number, a date, or that it is an old one.
 _ROTATED: Final = re.compile(r"[.\-_](?:\d[\d.\-_T:]*|old|prev|previous|bak)", re.IGNORECASE)
 
@@ -189,7 +189,7 @@ class _Known:
             if matched is not None and position.key in matched.going_on:
                 continue
             gone = self._inodes.isdisjoint(position.inodes)
-            if gone and position.offset < _EVIDENCE_BYTES:
+            if gone and position.offset < EVIDENCE_BYTES:
                 continue
             if position.goes_on_in(file.size, file.read):
                 yield position
@@ -198,11 +198,11 @@ class _Known:
         """The files that by inode or name may hold the rest of a log that is not found."""
         missing = [position for position in self._all if position.key not in claimed]
         inodes = {inode for position in missing for inode in position.inodes}
-        stems = tuple({_stem(position.place) for position in missing})
+        stems = tuple({stem(position.place) for position in missing})
         return [one for one in others if one.inode in inodes or one.name.startswith(stems)]
 
 
-def _stem(place: str) -> str:
+def stem(place: str) -> str:
     """What the name of a rotated log begins with: `logs/access` of `logs/access.log`."""
     path = PurePosixPath(place)
     return place[: len(place) - len(path.suffix)] if path.suffix else place

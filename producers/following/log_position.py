@@ -14,7 +14,7 @@ COMPARED_BYTES: Final = 1_024
 KEY_PREFIX: Final = "log:"
 _CHECKPOINTS: Final = 12
 # Between those of them that a short copy is known by.
-_EARLY_STEP_BYTES: Final = 64
+EARLY_STEP_BYTES: Final = 64
 _INODES: Final = 4
 _HASH_DIGITS: Final = 32
 
@@ -49,6 +49,7 @@ class LogPosition:
     `name`: it began under, as text; `number`: of the logs that did. `place`: where it was read
     last. `inodes`: of the files it was read from, the latest last. `checkpoints`: what was before
     each of its last positions; the last of them is where it goes on. `head`: its beginning.
+    `whole`: the delivery that it was taken whole with, before its source followed it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class LogPosition:
     inodes: tuple[int, ...]
     head: Checkpoint
     checkpoints: tuple[Checkpoint, ...]
+    whole: str | None = None
 
     @property
     def offset(self) -> int:
@@ -125,7 +127,7 @@ def _thinned(checkpoints: tuple[Checkpoint, ...]) -> tuple[Checkpoint, ...]:
     """The latest, and of the first bytes one now and then."""
     kept: list[Checkpoint] = []
     for one in checkpoints[:-_CHECKPOINTS]:
-        due = not kept or one.offset - kept[-1].offset >= _EARLY_STEP_BYTES
+        due = not kept or one.offset - kept[-1].offset >= EARLY_STEP_BYTES
         if 0 < one.offset <= COMPARED_BYTES and due:
             kept.append(one)
     return (*kept, *checkpoints[-_CHECKPOINTS:])

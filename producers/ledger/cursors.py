@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from headrace.producers.delivery import Cursor
+from headrace.producers.delivery import Cursor, DeliveryRow, IdentityBy
 from headrace.producers.ledger.connection import LedgerConnection
 from headrace.producers.ledger.rows import move_cursors
 
@@ -29,6 +29,16 @@ class SourceCursors(LedgerConnection):
         """
         with self._transaction() as connection:
             note_cursors(connection, source, cursors)
+
+    def taken_whole(self, source: str) -> list[DeliveryRow]:
+        """The whole files a source brought, by order of arrival: none of their pieces or members.
+
+        Whatever became of them: duplicates, rejected and revoked ones as well.
+        """
+        return self._select(
+            "source = ? AND identity_by <> ? AND path <> '' AND NOT member",
+            (source, IdentityBy.NAME),
+        )
 
     def drop_cursors(self, source: str, keys: Iterable[str]) -> None:
         """Forget what these said."""

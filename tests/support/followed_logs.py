@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headrace.config_files import FileSource, LinesOptions
 from headrace.producers.delivery import DeliveryRow, DeliveryState
-from headrace.producers.folders.intake import Look
+from headrace.producers.folders.intake import Intake, Look
 from headrace.producers.following.intake import FollowIntake
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.receiving import Receiving
@@ -51,7 +51,13 @@ class FollowedLogs:
             self.ledger._connection.execute("PRAGMA synchronous = OFF")
         reconcile(self.ledger, self.spool)
         receiving = Receiving(self.ledger, self.spool, lambda: BEGAN)
-        self.intake = FollowIntake(self.root, self.ledger, self.spool, receiving)
+        intake = FollowIntake if self.source.follow else Intake
+        self.intake = intake(self.root, self.ledger, self.spool, receiving)
+
+    def follow(self, *, follow: bool = True) -> None:
+        """Start again with another config: files are followed, or taken whole."""
+        self.source = self.source.model_copy(update={"follow": follow})
+        self.restart()
 
     def restart(self, *, lose_ledger: bool = False) -> None:
         """End and start again, maybe without the ledger."""
@@ -95,7 +101,8 @@ class FollowedLogs:
         for look in self.intake.looks("logs", self.source, time.time_ns()):
             looks.append(look)
             taken = self.intake.take("logs", self.source, look.ready)
-            assert all(receipt.duplicate_of is None for receipt in taken.receipts)
+            if self.source.follow:
+                assert all(receipt.duplicate_of is None for receipt in taken.receipts)
         return looks
 
     def rows(self) -> list[DeliveryRow]:
@@ -109,8 +116,14 @@ class FollowedLogs:
 
     @property
     def pieces(self) -> list[bytes]:
-        """What was taken, by delivery."""
-        return [self.spool.payload("logs", row.delivery_id).read_bytes() for row in self.rows()]
+        """What was taken, by delivery, without what another one took the place of."""
+        rows = self.rows()
+        replaced = {row.replaces for row in rows}
+        return [
+            self.spool.payload("logs", row.delivery_id).read_bytes()
+            for row in rows
+            if row.state is not DeliveryState.DUPLICATE and row.delivery_id not in replaced
+        ]
 
     @property
     def lines(self) -> list[str]:

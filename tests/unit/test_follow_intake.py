@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +15,9 @@ from hypothesis import strategies as st
 from headrace.config_files import CsvOptions
 from headrace.producers.delivery import Cursor, DeliveryState
 from headrace.producers.following import intake as follow_intake
+from headrace.producers.receiving import Receiving
 from headrace.producers.spool.spool import Spool
+from support.deliveries import BEGAN
 from support.followed_logs import LOGS, FollowedLogs
 
 LONG = "x" * 1_500
@@ -261,43 +262,105 @@ def test_a_rotation_between_look_and_taking_is_noticed(logs: FollowedLogs) -> No
     assert Counter(logs.lines) == {"one": 1, "two": 1}
 
 
-def test_what_was_taken_whole_before_it_was_followed_is_not_taken_again(
-    tmp_path: Path,
-) -> None:
-    from headrace.producers.folders.intake import Intake
+# --- taken whole before
 
-    logs = FollowedLogs(tmp_path)
-    whole = LOGS.model_copy(update={"follow": False})
-    logs.append("access.log", "one\ntwo\n")
-    before = Intake(logs.root, logs.ledger, logs.spool, logs.intake._receiving)
-    before.take("logs", whole, before.look("logs", whole, time.time_ns()).ready)
-    logs.append("access.log", "three\n")
-    logs.take()
-    assert logs.lines == ["one", "two", "three"]
-    assert logs.names == ["access.log", "access.log@8-14"]
+FILLING = "".join(f"line {number}\n" for number in range(40))
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> FollowedLogs:
+    """A project whose source does not follow its logs yet."""
+    return FollowedLogs(tmp_path, LOGS.model_copy(update={"follow": False}))
+
+
+def test_what_was_taken_whole_before_it_was_followed_is_not_taken_again(
+    whole: FollowedLogs,
+) -> None:
+    whole.append("access.log", "one\ntwo\n")
+    whole.take()
+    whole.follow()
+    whole.take()
+    whole.append("access.log", "three\n")
+    whole.take()
+    assert whole.lines == ["one", "two", "three"]
+    assert whole.names == ["access.log", "access.log@8-14"]
+
+
+@pytest.mark.parametrize("filling", [FILLING, "one\n"])
+@pytest.mark.parametrize("pattern", ["*", "*.log"])
+@pytest.mark.parametrize("by_copy", [False, True])
+def test_a_log_taken_whole_and_then_rotated_goes_on(
+    whole: FollowedLogs, filling: str, pattern: str, *, by_copy: bool
+) -> None:
+    whole.source = whole.source.model_copy(update={"patterns": (pattern,)})
+    whole.append("a.log", filling)
+    whole.take()
+    whole.append("a.log", "rest\n")
+    if by_copy:
+        whole.copy("a.log", "a.log.1")
+        whole.truncate("a.log")
+    else:
+        whole.rename("a.log", "a.log.1")
+    whole.append("a.log", "new\n")
+    whole.follow()
+    whole.take()
+    whole.restart(lose_ledger=True)
+    whole.append("a.log", "newer\n")
+    whole.take()
+    assert Counter(whole.lines) == Counter([*filling.splitlines(), "rest", "new", "newer"])
+    assert {f"a.log@{len(filling)}-{len(filling) + 5}", "a.log@2:0-4"} <= set(whole.names)
+
+
+def test_a_log_taken_whole_goes_on_in_a_copy_of_the_project(whole: FollowedLogs) -> None:
+    path = whole.append("a.log", FILLING)
+    whole.append("b.log", "one\n")
+    whole.take()
+    for name in ("a.log", "b.log"):
+        whole.copy(name, "copy")
+        path.with_name(name).unlink()
+        whole.rename("copy", name)
+    whole.take()  # so that even few bytes are known by their name
+    whole.append("a.log", "more\n")
+    whole.append("b.log", "two\n")
+    whole.follow()
+    whole.take()
+    assert Counter(whole.lines) == Counter([*FILLING.splitlines(), "more", "one", "two"])
+
+
+def test_each_whole_delivery_is_of_one_log(whole: FollowedLogs) -> None:
+    for more in ("started\n", f"{FILLING}"):
+        whole.append("a.log", more)
+        whole.take()
+    whole.rename("a.log", "a.log.1")
+    whole.append("a.log", "started\n")
+    whole.take()
+    whole.append("b.log", "started\nb\n")
+    whole.append("c.log", f"started\n{FILLING}c\n")
+    whole.copy("a.log.1", "backup.log")
+    whole.follow()
+    whole.append("a.log", "a\n")
+    whole.take()
+    filling = FILLING.splitlines()
+    assert Counter(whole.lines) == Counter(["started"] * 4 + 2 * filling + ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("done", ["revoked", "read anew", "rejected"])
 def test_whatever_became_of_what_was_taken_whole_it_is_not_followed_again(
-    tmp_path: Path, done: str
+    whole: FollowedLogs, done: str
 ) -> None:
-    from headrace.producers.folders.intake import Intake
-
-    logs = FollowedLogs(tmp_path)
-    whole = LOGS.model_copy(update={"follow": False})
-    logs.append("access.log", "one\ntwo\n")
-    before = Intake(logs.root, logs.ledger, logs.spool, logs.intake._receiving)
-    before.take("logs", whole, before.look("logs", whole, time.time_ns()).ready)
-    (row,) = logs.rows()
+    whole.append("access.log", "one\ntwo\n")
+    whole.take()
+    (row,) = whole.rows()
     if done == "read anew":
-        logs.intake._receiving.take_again(row, "access")
+        Receiving(whole.ledger, whole.spool, lambda: BEGAN).take_again(row, "access")
     if done == "rejected":
-        logs.ledger.reject(row.delivery_id, "cannot be read", "config")
+        whole.ledger.reject(row.delivery_id, "cannot be read", "config")
     else:
-        logs.ledger.revoke([row.delivery_id])
-    logs.append("access.log", "three\n")
-    logs.take()
-    assert logs.pieces[-1] == b"three\n"
+        whole.ledger.revoke([row.delivery_id])
+    whole.append("access.log", "three\n")
+    whole.follow()
+    whole.take()
+    assert whole.pieces[-1] == b"three\n"
 
 
 def test_positions_of_logs_long_gone_are_forgotten(
@@ -384,6 +447,7 @@ def test_a_crash_neither_skips_nor_doubles(
 # --- any order of things
 
 APPEND, LOOK, ROTATE, COPY_AND_EMPTY, COPY, RESTART, LOSE_LEDGER, DROP_OLD = range(8)
+LOOKING = (LOOK, COPY, DROP_OLD)
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just(APPEND), st.integers(1, 40)),
@@ -396,41 +460,62 @@ STEPS = st.lists(
     min_size=3,
     max_size=14,
 )
+PATTERNS = st.sampled_from(["*.log", "*"])
 
 
 @settings(max_examples=20, deadline=None)
-@given(STEPS, st.sampled_from(["*.log", "*"]), st.sampled_from([60, 10_000]))
+@given(STEPS, PATTERNS, st.sampled_from([60, 10_000]))
 @example([(APPEND, 9), (LOOK, 0), (COPY, 0), (APPEND, 3), (LOOK, 0), (COPY_AND_EMPTY, 0)], "*", 60)
 @example([(APPEND, 1), (COPY_AND_EMPTY, 0), (LOOK, 0), (APPEND, 1), (ROTATE, 0)], "*.log", 60)
 def test_any_appends_looks_and_rotations_give_each_line_once(
     steps: list[tuple[int, int]], pattern: str, piece_bytes: int
 ) -> None:
+    _each_line_once([], steps, pattern, piece_bytes)
+
+
+@settings(max_examples=20, deadline=None)
+@given(STEPS, STEPS, PATTERNS)
+@example([(APPEND, 9), (LOOK, 0), (APPEND, 1), (ROTATE, 0)], [(APPEND, 1), (LOOK, 0)], "*.log")
+@example([(APPEND, 1), (LOOK, 0), (APPEND, 1), (COPY_AND_EMPTY, 0)], [(APPEND, 1)], "*")
+@example([(APPEND, 1), (LOOK, 0), (ROTATE, 0), (APPEND, 1)], [(LOSE_LEDGER, 0)], "*")
+def test_a_log_followed_from_any_moment_on_gives_each_line_once(
+    before: list[tuple[int, int]], after: list[tuple[int, int]], pattern: str
+) -> None:
+    _each_line_once(before, after, pattern, 10_000)
+
+
+def _each_line_once(
+    before: list[tuple[int, int]], after: list[tuple[int, int]], pattern: str, piece_bytes: int
+) -> None:
+    """Do what the steps say with `a.log`, which is taken whole before, and followed after."""
     with (
         tempfile.TemporaryDirectory() as folder,
         pytest.MonkeyPatch.context() as patched,
     ):
         patched.setattr(os, "fsync", lambda _: None)
         patched.setattr(follow_intake, "PIECE_BYTES", piece_bytes)
-        source = LOGS.model_copy(update={"patterns": (pattern,)})
+        source = LOGS.model_copy(update={"patterns": (pattern,), "follow": not before})
         logs = FollowedLogs(Path(folder), source, hasty=True)
-        written = _go_through(logs, steps)
+        log = _OneLog(logs)
+        for number, (step, count) in enumerate(before):
+            log.is_looked_at = any(later in LOOKING for later, _ in before[number:])
+            log.do(step, count)
+        log.is_looked_at = False
+        for step, count in after:
+            log.follow()
+            log.do(step, count)
         logs.take()
         # The end of a rotated one is known once it has settled, after its lines.
         logs.take()
-        assert Counter(logs.lines) == Counter(written)
-        assert len(set(logs.names)) == len(logs.names)
-
-
-def _go_through(logs: FollowedLogs, steps: list[tuple[int, int]]) -> list[str]:
-    """Do what the steps say with `a.log`; the lines that were written."""
-    log = _OneLog(logs)
-    for step, count in steps:
-        log.do(step, count)
-    return log.written
+        assert Counter(logs.lines) == Counter(log.written)
+        assert len(set(logs.names)) == len(logs.names) or before
 
 
 class _OneLog:
-    """`a.log`, its writer and who rotates it."""
+    """`a.log`, its writer and who rotates it.
+
+    `is_looked_at`: it will be taken whole once more.
+    """
 
     def __init__(self, logs: FollowedLogs) -> None:
         self.logs = logs
@@ -438,6 +523,11 @@ class _OneLog:
         self.path = logs.inbox / "a.log"
         self.rotations = 0
         self.seen = False
+        self.is_looked_at = False
+
+    def follow(self) -> None:
+        if not self.logs.source.follow:
+            self.logs.follow()
 
     def do(self, step: int, count: int) -> None:
         if step == APPEND:
@@ -466,7 +556,10 @@ class _OneLog:
             self.written.append(line)
 
     def rotate(self, *, by_copy: bool) -> None:
-        if not self.seen and self.logs.source.patterns == ("*.log",):
+        if self.is_looked_at:
+            self.logs.take()  # else what came last would be taken whole, under its new name again
+        elif not self.seen and self.logs.source.patterns == ("*.log",):
+            self.follow()
             self.logs.take()  # else what no pattern wants was never seen under another name
         self.seen = False
         self.rotations += 1
