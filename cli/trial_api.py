@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from headrace.cli.output import count
-from headrace.cli.trial import Said
+from headrace.cli.trial import Said, trial_folder
 from headrace.cli.trial_files import shown
 from headrace.config import Config
 from headrace.config_api import ApiSource
@@ -118,14 +116,18 @@ def _told(config: Config, source: ApiSource, client: ApiClient, asked: _Asked) -
         if value is not None:
             yield Said(client.shown(f"  {key}: {value}"))
     kind = content_type(page.headers)
-    config.paths.scratch.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=config.paths.scratch) as folder:
-        payload = Path(folder) / "payload"
+    with trial_folder(config) as folder:
+        payload = folder / "payload"
         payload.write_bytes(page.body)
         stream = config.stream(source.stream)
-        page_reading(payload, asked.walk.name, page.exchange, source, stream)
+        reading = page_reading(payload, asked.walk.name, page.exchange, source, stream)
         seen = preview(
-            payload, asked.walk.name, as_files(source, kind), stream, scratch=Path(folder) / "read"
+            payload,
+            asked.walk.name,
+            as_files(source, kind),
+            stream,
+            scratch=folder / "read",
+            reading=reading,
         )
     yield from map(Said, shown(seen))
     found = page_records(page.body, source.records, source.parallel, kind)

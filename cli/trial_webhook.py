@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Final
 
@@ -9,7 +10,9 @@ from headrace.cli.ask_producer import producer_url
 from headrace.cli.trial import Said
 from headrace.config import Config
 from headrace.config_webhook import Signature, WebhookSource
+from headrace.producers.files.json.place import Through, parse_place
 
+_RECORD: Final = {"hello": "world"}
 _SECRET: Final = "YOUR_SECRET"  # noqa: S105 (stands for one)
 _HOW: Final = {
     "github": "an HMAC of the body, as GitHub signs",
@@ -31,6 +34,8 @@ def try_webhook(config: Config, name: str, source: WebhookSource) -> Iterator[Sa
     if source.signature.kind == "none":
         yield Said("  note: anybody who can reach it may call")
     yield Said("\nTo try it (this sends a real call):")
+    if parse_place(source.records or "@") is None:
+        yield Said(f"  (put in a body in which `{source.records}` finds records)")
     yield Said(_curl(url, source))
 
 
@@ -70,12 +75,24 @@ def _identity(source: WebhookSource) -> str:
 def _curl(url: str, source: WebhookSource) -> str:
     """Lines for a shell; the secret has to be put in."""
     prelude, headers = _signed(source.signature)
-    lines = ["""  body='{"hello": "world"}'"""]
+    body = json.dumps(_example(source.records)).replace("'", "'\\''")
+    lines = [f"  body='{body}'"]
     lines += [f"  {line}" for line in prelude]
     lines.append(f"  curl -i {url} -H 'Content-Type: application/json' \\")
     lines += [f'    -H "{header}" \\' for header in headers]
     lines.append('    --data-raw "$body"')
     return "\n".join(lines)
+
+
+def _example(records: str | None) -> object:
+    """A body in which `records` finds one; just a record where that is no path of names."""
+    place = parse_place(records or "@")
+    if not place:
+        return _RECORD
+    value: object = [_RECORD]
+    for step in reversed(place):
+        value = [value] if isinstance(step, Through) else {step: value}
+    return value
 
 
 def _signed(signature: Signature) -> tuple[list[str], list[str]]:

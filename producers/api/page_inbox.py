@@ -37,7 +37,11 @@ class StoredPage:
 
 
 class PageInbox:
-    """The pages of one source. `keep_unchanged`: each page is a delivery, whatever is in it."""
+    """The pages of one source.
+
+    `keep_unchanged`: each page is a delivery, whatever is in it. `fingerprint`: of the config by
+    which they are read: what that one has rejected once is not taken in again.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class PageInbox:
         receiving: Receiving,
         *,
         keep_unchanged: bool = False,
+        fingerprint: str | None = None,
     ) -> None:
         self._source = source
         self._stream = stream
@@ -55,6 +60,7 @@ class PageInbox:
         self._spool = spool
         self._receiving = receiving
         self._keep_unchanged = keep_unchanged
+        self._fingerprint = fingerprint
 
     # --- how far the source is
 
@@ -90,12 +96,15 @@ class PageInbox:
     async def receive(
         self, name: str, page: Page, cursors: Sequence[Cursor]
     ) -> tuple[Receipt, ...]:
-        """Make a page durable, with how far the source is; a duplicate where it repeats."""
+        """Make a page durable, with how far the source is; a duplicate where it repeats.
+
+        Where it repeats what the same config rejected, there is nothing but how far the source is.
+        """
         return await asyncio.to_thread(self._receive, name, page, cursors)
 
     async def receive_unreadable(self, name: str, page: Page) -> tuple[Receipt, ...]:
         """A page without records becomes a delivery that will be rejected: once, not each poll."""
-        if await asyncio.to_thread(self._stands_rejected, name, page):
+        if await asyncio.to_thread(self._rejected_with, name, page):
             return ()
         return await self.receive(name, page, ())
 
@@ -141,6 +150,10 @@ class PageInbox:
         return StoredPage(row, body, () if exchange is None else exchange.headers)
 
     def _receive(self, name: str, page: Page, cursors: Sequence[Cursor]) -> tuple[Receipt, ...]:
+        if self._fingerprint in self._rejected_with(name, page):
+            if cursors:
+                self._ledger.set_cursors(self._source, cursors)
+            return ()
         if self._keep_unchanged:
             at = page.received_at.astimezone(UTC).replace(tzinfo=None)
             name = f"{name} at {at.isoformat()}Z"
@@ -166,10 +179,14 @@ class PageInbox:
             if receipt.duplicate_of is not None:
                 self._ledger.forget_repeats(receipt.identity.delivery_id)
 
-    def _stands_rejected(self, name: str, page: Page) -> bool:
-        content_hash = hashlib.sha256(page.body).hexdigest()
+    def _rejected_with(self, name: str, page: Page) -> set[str]:
+        """The configs that rejected the same bytes before, by their fingerprints."""
         rows = self._ledger.deliveries((DeliveryState.REJECTED,), self._source)
-        return any(row.name == name and row.content_hash == content_hash for row in rows)
+        rows = [row for row in rows if row.name == name]
+        if not rows:
+            return set()
+        content_hash = hashlib.sha256(page.body).hexdigest()
+        return {row.config_fingerprint or "" for row in rows if row.content_hash == content_hash}
 
 
 def _place(url: str) -> tuple[str, str]:

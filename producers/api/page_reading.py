@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from headrace.config_api import ApiSource
@@ -31,7 +32,8 @@ def page_reading(
         page_records(payload.read_bytes(), source.records, source.parallel, kind)
     except (PageUnreadableError, SearchError) as error:
         raise DeliveryRejectedError(f"{name}: {error.message}", remedy=error.remedy) from error
-    return detect(payload, name, as_files(source, kind), stream)
+    reading = detect(payload, name, as_files(source, kind), stream)
+    return replace(reading, path_table="")
 
 
 def content_type(headers: Sequence[tuple[str, str]]) -> str:

@@ -71,14 +71,21 @@ def _document(body: bytes, content_type: str) -> object:
 
 def _parallel_count(document: object, path: str) -> int:
     found = search(path, document)
-    arrays = [v for v in found.values() if isinstance(v, list)] if isinstance(found, dict) else []
-    if not arrays:
+    members = found.items() if isinstance(found, dict) else ()
+    lengths = {name: len(value) for name, value in members if isinstance(value, list)}
+    if not lengths:
         raise PageUnreadableError(
             f"found {shape_of(found)} at {path} of {shape_of(document)}, expected an object of"
             " arrays",
             remedy="check `parallel` of the source",
         )
-    return max(map(len, arrays))
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{name} {size}" for name, size in list(lengths.items())[:_SHOWN_NAMES])
+        raise PageUnreadableError(
+            f"found arrays of different lengths at {path} ({shown}), expected one length",
+            remedy="check `parallel` of the source",
+        )
+    return max(lengths.values())
 
 
 def shape_of(value: object) -> str:

@@ -17,6 +17,7 @@ from headrace.producers.api.windows import Span
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.receiving import Receiving
+from headrace.producers.retries import config_fingerprint
 from headrace.producers.spool.spool import Spool
 
 
@@ -99,5 +100,6 @@ class Polling:
             self._spool,
             self._receiving,
             keep_unchanged=source.keep_unchanged,
+            fingerprint=config_fingerprint(source, self._config.stream(source.stream)),
         )
         return Poller(name, source, client, inbox, self._on_received)

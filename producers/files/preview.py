@@ -51,9 +51,14 @@ def preview(
     scratch: Path,
     records: int = 5,
     faults: int = 10,
+    reading: Reading | None = None,
 ) -> Preview:
-    """Read the whole file. Raises `DeliveryRejectedError` where it would be rejected."""
-    reading = detect(path, name, source, stream)
+    """Read the whole file, in the way that is given or found.
+
+    Raises `DeliveryRejectedError` where it would be rejected.
+    """
+    if reading is None:
+        reading = detect(path, name, source, stream)
     first: list[PreviewedRecord] = []
     problems: list[str] = []
     readable = unreadable = without_time = 0

@@ -21,10 +21,11 @@ class Reading:
     """Everything the records of a delivery depend on beside its bytes, name and arrival.
 
     `columns`, `delimiter`, `quote`, `escape`, `newline`, `header` and `skip_lines` are for CSV,
-    `records_path` and `parallel` for JSON (JMESPath) and XML, `sheet` and `header_row` for
-    workbooks, `pattern` for lines of text, `call` for calls of webhooks (`CallReading` of
-    headrace.producers.webhook as JSON). `encoding` is Python's name of it. `notes` say what was
-    guessed, for people.
+    `newline` also for NDJSON (`"\\r"`: a return ends a line too), `records_path` and `parallel` for
+    JSON (JMESPath) and XML, `sheet` and `header_row` for workbooks, `pattern` for lines of text,
+    `call` for calls of webhooks (`CallReading` of headrace.producers.webhook as JSON). `encoding`
+    is Python's name of it. For people: `notes` say what was guessed, `path_table` is what `records`
+    and `parallel` stand in in the config.
     """
 
     format: FileFormat
@@ -50,6 +51,7 @@ class Reading:
     timezone: str = "UTC"
     reader_version: int = READER_VERSION
     notes: tuple[str, ...] = ()
+    path_table: Literal["json.", ""] = "json."
 
     @property
     def dialect(self) -> Dialect:

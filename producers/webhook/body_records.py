@@ -4,7 +4,7 @@
 |---|---|
 | a JSON object | one, as it is |
 | a JSON array | its elements |
-| JSON, with `records` of the source | what that JMESPath finds |
+| JSON, with `records` of the source | what that JMESPath finds; broken before: as without it |
 | `application/x-ndjson` | one a line |
 | a form | one: its fields |
 | anything else | one: `{"body": "text"}`, or `{"body_base64": "..."}` where it is no text |
@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import codecs
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -26,9 +26,12 @@ import orjson
 from pydantic import TypeAdapter
 
 from headrace.config_webhook import WebhookSource
+from headrace.errors import DeliveryRejectedError
 from headrace.producers.delivery import Exchange
+from headrace.producers.files.json.reading import json_pieces
 from headrace.producers.files.json.records import Piece
 from headrace.producers.files.reading import Reading
+from headrace.producers.files.text_encoding import open_as_utf8
 from headrace.producers.webhook.cloud_events import Mode, around_data, mode_of
 from headrace.producers.webhook.headers import Headers
 from headrace.stream import Stream
@@ -104,9 +107,10 @@ def decide_call_reading(
         after,
         _members(source, headers),
     )
-    return Reading(
+    reading = Reading(
         format="ndjson" if lines else "json",
         records_path=source.records if kind == "json" and mode is None and not lines else None,
+        path_table="",
         call=call.to_json(),
         event_time_from=stream.event_time.from_,
         event_time_column=stream.event_time.column,
@@ -114,6 +118,9 @@ def decide_call_reading(
         event_time_pattern=stream.event_time.pattern,
         timezone=stream.timezone,
     )
+    if reading.records_path is None or _is_json(body) or _leads_anywhere(payload, reading):
+        return reading
+    return replace(reading, records_path=None)
 
 
 def call_pieces(file: BinaryIO, call: CallReading, json_pieces: Iterator[Piece]) -> Iterator[Piece]:
@@ -227,6 +234,17 @@ def _encoding(headers: Headers) -> str:
 
 def _says_json(content_type: str) -> bool:
     return content_type in ("application/json", "text/json") or content_type.endswith("+json")
+
+
+def _leads_anywhere(payload: Path, reading: Reading) -> bool:
+    """Whether a body that is broken has records at the path ahead of that."""
+    with open_as_utf8(payload, reading.encoding, None) as file:
+        try:
+            for _ in json_pieces(file, reading, ""):
+                pass
+        except DeliveryRejectedError:
+            return False
+    return True
 
 
 def _is_json(body: bytes) -> bool:

@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 
 from headrace.config_api import ApiSource
+from headrace.errors import DeliveryRejectedError
 from headrace.producers.api.page import Page, PageRequest
 from headrace.producers.api.page_inbox import PageInbox
+from headrace.producers.api.page_reading import page_reading
 from headrace.producers.api.poller import Poller
 from headrace.producers.api.request import address
 from headrace.producers.delivery import DeliveryState, Exchange
+from headrace.producers.files.records import read_records
+from headrace.producers.retries import config_fingerprint
 from headrace.stream import Stream
 from support.intake_project import IntakeProject
 
@@ -45,11 +49,26 @@ class Server:
         return Page(200, (), self.body, url, NOW, Exchange("GET", url, 200, (), NOW))
 
 
-def poll(project: IntakeProject, source: ApiSource, ids: range) -> int:
+def poll(project: IntakeProject, source: ApiSource, answer: range | Server) -> int:
     """Poll once; how many requests failed."""
-    inbox = PageInbox("sales", "sales", project.ledger, project.spool, project.receiving)
-    poller = Poller("sales", source, Server(ids), inbox, lambda _: None, lambda: NOW)
+    inbox = PageInbox(
+        "sales",
+        "sales",
+        project.ledger,
+        project.spool,
+        project.receiving,
+        fingerprint=config_fingerprint(source, Stream()),
+    )
+    server = answer if isinstance(answer, Server) else Server(answer)
+    poller = Poller("sales", source, server, inbox, lambda _: None, lambda: NOW)
     return len(asyncio.run(poller.poll()).failures)
+
+
+def reject_new(project: IntakeProject, source: ApiSource) -> None:
+    for row in project.rows():
+        if row.state is DeliveryState.RECEIVED:
+            used = config_fingerprint(source, Stream())
+            project.ledger.reject(row.delivery_id, "its records are none", used)
 
 
 @pytest.mark.parametrize(
@@ -85,3 +104,51 @@ def test_what_is_not_asked_for_again_is_tried_again(tmp_path: Path) -> None:
     (row,) = project.rows()
     project.ledger.reject(row.delivery_id, "its lines are damaged", "the config before")
     assert project.retries.after_a_change("sales", source, Stream()) == ([row.delivery_id], 0)
+
+
+def test_a_page_that_is_rejected_is_one_row_however_often_it_comes(tmp_path: Path) -> None:
+    project = IntakeProject(tmp_path)
+    source = ApiSource.model_validate({**SOURCE, "records": "items"})
+    for upto in (3, 3, 3, 4):
+        assert poll(project, source, range(upto)) == 0
+        reject_new(project, source)
+    assert [row.state for row in project.rows()] == [DeliveryState.REJECTED] * 2
+    corrected = source.model_copy(update={"records": "items[]"})
+    assert poll(project, corrected, range(4)) == 0
+    assert [row.state for row in project.rows()] == [
+        *[DeliveryState.REJECTED] * 2,
+        DeliveryState.RECEIVED,
+    ]
+
+
+def test_arrays_of_different_lengths_are_no_page(tmp_path: Path) -> None:
+    project = IntakeProject(tmp_path)
+    source = ApiSource.model_validate({**SOURCE, "records": None, "parallel": "hourly"})
+
+    class Uneven(Server):
+        body = b'{"hourly": {"time": ["2024-01-01T00:00"], "v": [1, 2]}}'
+
+        def __init__(self) -> None:
+            pass
+
+    for _ in range(3):
+        assert poll(project, source, Uneven()) == 1
+        reject_new(project, source)
+    (row,) = project.rows()
+    payload = project.spool.payload("sales", row.delivery_id)
+    with pytest.raises(DeliveryRejectedError) as raised:
+        page_reading(payload, row.name, None, source, Stream())
+    assert raised.value.message.endswith(
+        "different lengths at hourly (time 1, v 2), expected one length"
+    )
+    assert raised.value.remedy == "check `parallel` of the source"
+
+
+def test_a_page_that_breaks_where_it_is_read_names_the_key_that_there_is(tmp_path: Path) -> None:
+    page = tmp_path / "page"
+    page.write_bytes(b'{"hourly": {"v": [1, NaN]}}')
+    source = ApiSource.model_validate({**SOURCE, "records": None, "parallel": "hourly"})
+    reading = page_reading(page, "GET /items", None, source, Stream())
+    with pytest.raises(DeliveryRejectedError) as raised:
+        list(read_records(page, reading, name="p", received_at=NOW, scratch=tmp_path / "scratch"))
+    assert raised.value.remedy == "correct `parallel` of the source, or what is sent"

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.config_webhook import WebhookSource
+from headrace.errors import DeliveryRejectedError
 from headrace.producers.delivery import Exchange
 from headrace.producers.files.reading import Reading
 from headrace.producers.files.records import read_records
@@ -144,6 +145,29 @@ def test_what_says_that_it_is_json_and_is_none_keeps_its_bytes(tmp_path: Path, b
     values, _, errors = read(tmp_path, body, sent={"X-A": "b"}, headers=["X-A"])
     assert len(errors) == 1
     assert values[0] in body
+
+
+@pytest.mark.parametrize("body", [b"hello", b'{"hello": "wor', b"17"])
+def test_what_is_no_json_goes_to_the_quarantine_whatever_path_there_is(
+    tmp_path: Path, body: bytes
+) -> None:
+    values, _, errors = read(tmp_path, body, records="readings")
+    assert len(errors) == 1
+    assert values[0] in body
+
+
+def test_a_body_that_breaks_off_keeps_the_records_ahead_of_that(tmp_path: Path) -> None:
+    values, _, errors = read(tmp_path, b'{"readings": [{"a": 1}, {"a"', records="readings")
+    assert (values[0], len(errors)) == (b'{"a": 1}', 1)
+
+
+@pytest.mark.parametrize("path", ["readings", "readings[?n > `1`]"])
+def test_json_without_records_where_they_should_be_is_rejected_by_the_keys_name(
+    tmp_path: Path, path: str
+) -> None:
+    with pytest.raises(DeliveryRejectedError) as raised:
+        read(tmp_path, b'{"hello": "world"}', records=path)
+    assert raised.value.remedy == "correct `records` of the source, or what is sent"
 
 
 EVENT = {

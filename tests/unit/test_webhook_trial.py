@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,29 @@ def test_the_call_that_is_shown_is_let_in(
     finally:
         http.stop()
         journal.close()
+
+
+@pytest.mark.parametrize(
+    ("records", "body"),
+    [
+        ("", {"hello": "world"}),
+        ("readings", {"readings": [{"hello": "world"}]}),
+        ('data."it\'s"[].rows', {"data": {"it's": [{"rows": [{"hello": "world"}]}]}}),
+        ("a[?b]", {"hello": "world"}),
+    ],
+)
+def test_the_body_that_is_shown_has_records_where_they_should_be(
+    tmp_path: Path, records: str, body: object
+) -> None:
+    key = f"records = {json.dumps(records)}" if records else ""
+    config = config_with(tmp_path, f'signature = "none"\n{key}')
+    said = [one.text for one in try_source(config, "hooks", most_files=3)]
+    assigned = next(line for line in said[-1].splitlines() if "body=" in line)
+    shown = subprocess.run(
+        ["bash", "-c", f'{assigned}; printf %s "$body"'], capture_output=True, check=True
+    )
+    assert json.loads(shown.stdout) == body
+    assert ("  (put in a body in which `a[?b]` finds records)" in said) == (records == "a[?b]")
 
 
 def config_with(tmp_path: Path, keys: str) -> Any:

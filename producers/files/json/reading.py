@@ -40,15 +40,15 @@ def json_pieces(file: BinaryIO, reading: Reading, name: str) -> Iterator[Piece]:
     if reading.parallel is not None:
         documents = cut_lines(file) if by_line else cut_values(file)
         steps = _parallel_place(reading.parallel)
-        yield from _made(documents, lambda value: parallel_records(value, steps), name)
+        yield from _made(documents, lambda value: parallel_records(value, steps), name, reading)
         return
     place = parse_place(reading.records_path or "@")
     if place is None:
         expression = compile_expression(reading.records_path or "@")
         documents = cut_lines(file) if by_line else cut_documents(file)
-        yield from _made(documents, lambda value: _searched(expression, value), name)
+        yield from _made(documents, lambda value: _searched(expression, value), name, reading)
     elif place:
-        yield from _placed((PlacedByLine if by_line else PlacedRecords)(file, place), name)
+        yield from _placed((PlacedByLine if by_line else PlacedRecords)(file, place), name, reading)
     else:
         yield from cut_lines(file) if by_line else cut_values(file)
 
@@ -61,24 +61,27 @@ def check_paths(reading: Reading) -> None:
         _parallel_place(reading.parallel)
 
 
-def _placed(placed: PlacedRecords | PlacedByLine, name: str) -> Iterator[Piece]:
+def _placed(placed: PlacedRecords | PlacedByLine, name: str, reading: Reading) -> Iterator[Piece]:
     """Records at a place; a file in which nothing has it is another file than was declared."""
     first: Piece | None = None
     for piece in placed:
         first = first or piece
         yield piece
     if first is not None and not placed.found:
-        raise _nothing_found(name, first.line, parse_record(first)[1])
+        raise _nothing_found(name, first.line, parse_record(first)[1], reading)
 
 
-def _nothing_found(name: str, line: int, problem: str) -> DeliveryRejectedError:
+def _nothing_found(name: str, line: int, problem: str, reading: Reading) -> DeliveryRejectedError:
+    key = f"{reading.path_table}{'records' if reading.parallel is None else 'parallel'}"
+    sent = "the file" if reading.path_table else "what is sent"
     return DeliveryRejectedError(
-        f"{name}, line {line}: {problem}",
-        remedy="correct json.records or json.parallel of the source, or the file",
+        f"{name}, line {line}: {problem}", remedy=f"correct `{key}` of the source, or {sent}"
     )
 
 
-def _made(documents: Iterator[Piece], take_apart: _TakeApart, name: str) -> Iterator[Piece]:
+def _made(
+    documents: Iterator[Piece], take_apart: _TakeApart, name: str, reading: Reading
+) -> Iterator[Piece]:
     """Records made out of documents, each of which can be taken apart or is unreadable as one."""
     first: Piece | None = None
     any_good = False
@@ -98,7 +101,7 @@ def _made(documents: Iterator[Piece], take_apart: _TakeApart, name: str) -> Iter
                 length = min(document.length, _SHOWN_BYTES)
                 yield Piece(document.start, length, document.line, None, str(error))
     if first is not None and not any_good:
-        raise _nothing_found(name, first.line, first.problem)
+        raise _nothing_found(name, first.line, first.problem, reading)
 
 
 def _parallel_place(path: str) -> tuple[str, ...]:
