@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import uuid
 from collections.abc import Callable
@@ -188,6 +189,27 @@ def test_a_block_that_bursts_is_refused_before_it_is_unpacked(
         batches(path, tmp_path)
     monkeypatch.setattr(avro_blocks, "MAX_BLOCK_BYTES", 4_000_000)
     assert len(values(batches(path, tmp_path))) == 1
+
+
+@pytest.mark.parametrize("codec", ["null", "deflate", "snappy", "zstandard", "lz4"])
+def test_a_block_in_which_bytes_were_changed_is_refused(codec: str, tmp_path: Path) -> None:
+    path, out = tmp_path / "a.avro", io.BytesIO()
+    fields = [{"name": "id", "type": "long"}, {"name": "n", "type": ["null", "string"]}]
+    schema = {"type": "record", "name": "row", "fields": fields}
+    rows = [{"id": number, "n": "x" * 50} for number in range(100)]
+    fastavro.writer(out, schema, rows, codec=codec, sync_interval=1_000)
+    data = out.getvalue()
+    path.write_bytes(data)
+    assert len(records(path, tmp_path)) == 100
+    if codec == "null":
+        path.write_bytes(data[:1_500] + bytes(300) + data[1_800:])
+    else:
+        # The same block, said to have one record less: 19 is 38 as a zigzag number.
+        header, sync, block = data.partition(data[-16:])
+        assert block[0] == 38
+        path.write_bytes(header + sync + b"\x24" + block[1:])
+    with pytest.raises(DeliveryRejectedError, match="its records end before the block"):
+        batches(path, tmp_path)
 
 
 def test_cells_of_a_workbook(tmp_path: Path) -> None:
