@@ -6,7 +6,7 @@ dies, the next one asks for exactly the page that was to come.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -27,6 +27,7 @@ from headrace.producers.api.walk import Series, Walk
 from headrace.producers.api.windows import Span
 from headrace.producers.delivery import Cursor
 from headrace.producers.ledger.receipt import Receipt
+from headrace.producers.task_parts import to_its_end
 
 log = structlog.get_logger("produce")
 
@@ -136,7 +137,7 @@ class Walking:
         self._report.pages += 1
         if came.unreadable is not None:
             name = walk.page_name(state.at)
-            self._received(await self._inbox.receive_unreadable(name, came.page))
+            await to_its_end(self._received(self._inbox.receive_unreadable(name, came.page)))
             raise came.unreadable
         return came
 
@@ -206,11 +207,13 @@ class Walking:
             await self._inbox.keep(cursors)
             self._report.empty += 1
         elif came.before is not None:
-            self._received(await self._inbox.confirm(came.before, cursors))
+            await to_its_end(self._received(self._inbox.confirm(came.before, cursors)))
         else:
-            self._received(await self._inbox.receive(name, came.page, cursors))
+            await to_its_end(self._received(self._inbox.receive(name, came.page, cursors)))
 
-    def _received(self, receipts: Sequence[Receipt]) -> None:
+    async def _received(self, receiving: Awaitable[Sequence[Receipt]]) -> None:
+        """Make a page durable and have it published: the one is not done without the other."""
+        receipts = await receiving
         self._report.new += sum(receipt.goes_on for receipt in receipts)
         self._report.unchanged += sum(not receipt.goes_on for receipt in receipts)
         self._on_received(receipts)

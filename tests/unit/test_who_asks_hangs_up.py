@@ -30,6 +30,7 @@ from headrace.producers.delivery import (
 )
 from headrace.producers.folders.intake import Intake
 from headrace.producers.ledger.ledger import Ledger
+from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.producer import Producer
 from headrace.producers.publishing.broker_link import BrokerLink
 from headrace.producers.publishing.broker_session import BrokerSession
@@ -39,7 +40,11 @@ from headrace.producers.spool.spool import Spool
 from headrace.producers.task_parts import thread_to_its_end, to_its_end
 from headrace.producers.webhook.adoption import open_journals
 from headrace.producers.webhook.call import Call
+from support.polled import PolledProject
 from support.produce_project import CONFIG, ProduceProject
+from support.replay_answer import json_answer
+from support.replay_client import api_source
+from support.replay_server import replay_server
 
 DEADLINE_SECONDS = 60.0
 HOOKS = """
@@ -131,6 +136,20 @@ async def test_calls_that_were_being_adopted_are_published(
         await held.left_by(producer.adoption.catch_up("hooks"))
         assert go_on(producer, ledger) == ["received"]
         assert journal.waiting_bytes == 0
+
+
+async def test_a_page_that_was_being_taken_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with replay_server() as server:
+        server.handlers["/items"] = lambda _: json_answer(b'[{"id": 1}]')
+        polled = PolledProject(tmp_path, api_source(f"{server.url}/items"))
+        receipts: list[Receipt] = []
+        async with polled.poller(receipts) as poller:
+            held = Held(monkeypatch, Receiving, "receive")
+            await held.left_by(poller.poll())
+        assert [r.identity.delivery_id for r in receipts] == [r.delivery_id for r in polled.rows]
+        assert len(receipts) == 1
 
 
 def rejected(ledger: Ledger, delivery_id: str) -> None:
