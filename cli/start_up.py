@@ -69,6 +69,8 @@ def start_up(project: Path, page_port: int, *, foreground: bool, wait_seconds: f
         return 1
     took = f" in {started.seconds:.1f} s"
     click.echo("\n".join(ready_lines(config, page_port, started.services, took)))
+    for problem in absent_folders(config):
+        click.echo(problem, err=True)
     click.echo("next: headrace status; headrace logs -f; headrace down", err=True)
     return 0
 
@@ -167,6 +169,20 @@ def ready_lines(
     folders = sorted({source.path for source in config.file_sources.values()})
     if folders:
         yield f"  watched  {', '.join(folders)}"
+
+
+def absent_folders(config: Config) -> Iterator[str]:
+    """What to say of sources whose folders are not there; they are taken when they are."""
+    from headrace.object_place import is_object_place
+    from headrace.producers.folders.watched_folder import FolderAbsentError, WatchedFolder
+
+    for name, source in config.file_sources.items():
+        if is_object_place(source.path):
+            continue
+        try:
+            WatchedFolder(config.root, name, source).check()
+        except FolderAbsentError as error:
+            yield str(error)
 
 
 def _say_missing(started: Started, log_file: Path) -> None:

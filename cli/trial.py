@@ -43,7 +43,7 @@ def try_source(config: Config, name: str, *, most_files: int) -> Iterator[Said]:
         case FileSource():
             from headrace.cli.trial_files import try_files
 
-            yield from try_files(config, source, most_files)
+            yield from try_files(config, name, source, most_files)
         case ApiSource():
             from headrace.cli.trial_api import try_api
 

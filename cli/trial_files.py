@@ -9,11 +9,12 @@ from headrace.cli.output import count
 from headrace.cli.trial import Said, cannot_be_read, trial_folder
 from headrace.config import Config
 from headrace.config_files import FileSource
-from headrace.errors import DeliveryRejectedError, UsageError
+from headrace.errors import DeliveryRejectedError
 from headrace.producers.archives.kind import find_archive
 from headrace.producers.files.bad_share import check_share
 from headrace.producers.files.preview import preview
-from headrace.producers.folders.scan import WantedNames, scan
+from headrace.producers.folders.scan import WantedNames
+from headrace.producers.folders.watched_folder import WatchedFolder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 _SHOWN_CHARACTERS: Final = 300
 
 
-def try_files(config: Config, source: FileSource, most: int) -> Iterator[Said]:
-    """Read the first files; raises `UsageError` where there is no folder."""
-    folder = config.root / source.path
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder", remedy=f"mkdir {folder}")
-    found = scan(folder, WantedNames.of(source))
-    yield Said(f"{folder}: {count(len(found), 'file')} match {', '.join(source.patterns)}")
+def try_files(config: Config, name: str, source: FileSource, most: int) -> Iterator[Said]:
+    """Read the first files; raises `FolderAbsentError`."""
+    folder = WatchedFolder(config.root, name, source)
+    survey = folder.survey(WantedNames.of(source))
+    found = survey.files
+    yield Said(f"{folder.path}: {count(len(found), 'file')} match {', '.join(source.patterns)}")
+    for place, reason in survey.unreadable:
+        yield Said(f"  {place}: cannot be read: {reason}", is_problem=True)
     with trial_folder(config) as scratch:
         for stat in found[:most]:
             yield Said(f"\n{stat.name} ({stat.size:,} bytes)")

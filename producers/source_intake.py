@@ -35,8 +35,8 @@ class SourceIntake(Protocol):
         """What there is to take, or of the files named in `only`: a part at a time.
 
         Each part is taken before the next is asked for. `complete`: files that need not settle.
-        Raises `FolderAbsentError` where there is no such place, `SourceUnreachableError` where it
-        cannot be asked.
+        Raises `SourceUnreachableError` where there is no such place, or it cannot be asked; of a
+        folder that is a `FolderAbsentError`.
         """
 
     def take(self, source_name: str, source: FileSource, files: Sequence[FileStat]) -> Taken:

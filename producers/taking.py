@@ -94,8 +94,8 @@ class Taking:
 
         `complete`: files that need not settle, as they were renamed into place. `passing_over`:
         files that are not taken now. Names are relative to the folder, with `/`. Raises
-        `FolderAbsentError`, `SourceUnreachableError`, and what reading and writing spool and ledger
-        raises.
+        `SourceUnreachableError`, of a folder that is not there too, and what reading and writing
+        spool and ledger raises.
         """
         async with self._locks[source]:
             try:

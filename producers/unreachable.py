@@ -1,4 +1,4 @@
-"""That a source cannot be asked now: a store that is away, keys that are refused."""
+"""That a source cannot be asked now: a folder or a store that is away, keys that are refused."""
 
 from __future__ import annotations
 

@@ -85,7 +85,8 @@ def _propose(config: Config, stream: str) -> ContractProposal:
     from headrace.errors import UsageError
     from headrace.object_place import is_object_place
     from headrace.producers.api.spooled_pages import spooled_pages
-    from headrace.producers.folders.scan import WantedNames, scan
+    from headrace.producers.folders.scan import WantedNames
+    from headrace.producers.folders.watched_folder import FolderAbsentError, WatchedFolder
     from headrace.producers.inference.inference import infer_contract
     from headrace.producers.spooled_files import spooled_files
 
@@ -105,9 +106,15 @@ def _propose(config: Config, stream: str) -> ContractProposal:
                         " more: first_date and the types may not fit them"
                     )
             else:
-                folder = config.root / source.path
-                folders.append(str(folder))
-                found = scan(folder, WantedNames.of(source))
+                folder = WatchedFolder(config.root, name, source)
+                folders.append(str(folder.path))
+                try:
+                    survey = folder.survey(WantedNames.of(source))
+                except FolderAbsentError as error:
+                    notes.append(str(error))
+                    continue
+                found = list(survey.files)
+                notes += [f"{place}: cannot be read: {why}" for place, why in survey.unreadable]
             for stat in found:
                 try:
                     files += [(file, source) for file in files_in(stat, source, unpacked)]

@@ -18,7 +18,7 @@ from headrace.producers.archives.archives import Archives
 from headrace.producers.delivery import DeliveryRow, IdentityBy
 from headrace.producers.folders.completeness import Completeness, Stage
 from headrace.producers.folders.rejected_files import RejectedFiles
-from headrace.producers.folders.scan import FileStat, WantedNames, survey, survey_names
+from headrace.producers.folders.scan import FileStat, WantedNames, survey_names
 from headrace.producers.folders.watched_folder import WatchedFolder, as_text, is_as_seen
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.ledger.receipt import Receipt
@@ -96,15 +96,15 @@ class Intake:
     ) -> Look:
         """Scan a source's folder, or look at the files of these names in it.
 
-        `complete`: files that need not settle. Raises `FolderAbsentError` where there is no folder.
+        `complete`: files that need not settle. Raises `FolderAbsentError`.
         """
         folder = WatchedFolder(self._root, source_name, source)
-        folder.check()
         wanted = WantedNames.of(source)
         if only is None:
-            found = survey(folder.path, wanted)
+            found = folder.survey(wanted)
             seen = self._ledger.seen_files(source_name)
         else:
+            folder.check()
             found = survey_names(folder.path, wanted, only)
             paths = [folder.path_of(stat) for stat in found.files]
             seen = self._ledger.seen_files(source_name, paths)

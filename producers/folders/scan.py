@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("files")
 
+# What a survey calls the folder itself, where it cannot be looked into.
+ITSELF: Final = "./"
 _NAME: Final = attrgetter("name")
 # A pattern such as *.csv, which says nothing but how a name ends.
 _ENDING: Final = compile_pattern(r"\*[^*?\[\]]+\Z")
@@ -218,7 +220,7 @@ def _walk(
                             yield stat, is_wanted
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
-                unreadable.append((prefix or "./", error.strerror or str(error)))
+                unreadable.append((prefix or ITSELF, error.strerror or str(error)))
 
 
 def _stat(

@@ -153,7 +153,9 @@ class SourceWatch:
             )
         except FolderAbsentError as error:
             if not self._absent:
-                log.warning("folder_absent", source=self._name, reason=error.message)
+                log.warning(
+                    "folder_absent", source=self._name, reason=error.message, remedy=error.remedy
+                )
             self._absent = True
             await self._hear_no_more()
             self._agenda.absent(time.monotonic())

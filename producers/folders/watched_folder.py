@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 from headrace.config_files import FileSource
-from headrace.errors import ConfigError
 from headrace.producers.delivery import Origin
-from headrace.producers.folders.scan import FileStat
+from headrace.producers.folders.scan import ITSELF, FileStat, Survey, WantedNames, survey
+from headrace.producers.unreachable import SourceUnreachableError
 
 
-class FolderAbsentError(ConfigError):
-    """A source's folder is not there, or cannot be reached."""
+class FolderAbsentError(SourceUnreachableError):
+    """A source's folder is not there, or cannot be reached, or not be looked into."""
 
 
 class WatchedFolder:
@@ -48,6 +48,22 @@ class WatchedFolder:
             f"sources.{self._name}.path: there is no folder {self.path}",
             remedy=f"mkdir -p {self.path}, or change the path in headrace.toml",
         )
+
+    def survey(self, wanted: WantedNames, *, others: bool = False) -> Survey:
+        """What lies in it; raises `FolderAbsentError`, also where it may not be looked into.
+
+        Then nothing is known of any file: that is more than a file which has to be left.
+        """
+        self.check()
+        found = survey(self.path, wanted, others=others)
+        for name, reason in found.unreadable:
+            if name == ITSELF:
+                raise FolderAbsentError(
+                    f"sources.{self._name}.path: {self.path} cannot be read: {reason}",
+                    remedy="give whoever runs headrace the right to read and enter it, and check"
+                    " its mount",
+                )
+        return found
 
     def path_of(self, stat: FileStat) -> str:
         """A file's path in the ledger."""

@@ -243,12 +243,17 @@ async def test_two_sources_may_bring_the_same_content(
     assert (await produce(project, embedded_broker)).received == 2
 
 
-async def test_a_missing_folder_is_a_config_error(
-    project: ProduceProject, embedded_broker: BrokerServer
+async def test_a_missing_folder_is_said_and_keeps_no_other_source(
+    tmp_path: Path, embedded_broker: BrokerServer
 ) -> None:
-    project.inbox.rmdir()
-    with pytest.raises(ConfigError, match="there is no folder"):
-        await produce(project, embedded_broker)
+    other = '[sources.away]\nkind = "files"\npath = "nowhere"\nstream = "sales"\nsettle = 0\n'
+    project = ProduceProject(tmp_path / "shop", config=CONFIG + other)
+    project.drop("a.csv", "x")
+    summary = await produce(project, embedded_broker)
+    assert (summary.published, summary.figures()["unreachable"]) == (1, 1)
+    (notice,) = summary.notices()
+    assert notice.startswith("sources.away.path: there is no folder")
+    assert "-> mkdir -p" in notice
 
 
 async def test_a_second_producer_is_refused(

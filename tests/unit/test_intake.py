@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.config_files import FileSource
-from headrace.errors import ConfigError, LedgerError
+from headrace.errors import LedgerError
 from headrace.producers.delivery import (
     NEVER_RETRIED,
     DeliveryState,
@@ -22,7 +22,7 @@ from headrace.producers.delivery import (
     RecordCount,
 )
 from headrace.producers.folders.intake import Look
-from headrace.producers.folders.watched_folder import WatchedFolder
+from headrace.producers.folders.watched_folder import FolderAbsentError, WatchedFolder
 from headrace.producers.retries import config_fingerprint
 from headrace.stream import Stream
 from support.deliveries import BEGAN, identity
@@ -131,10 +131,26 @@ def test_ids_increase_where_the_clock_stands_still_or_goes_back(project: IntakeP
 
 def test_a_source_without_its_folder_says_how_to_make_it(project: IntakeProject) -> None:
     project.inbox.rmdir()
-    with pytest.raises(ConfigError, match=r"sources\.sales\.path: there is no folder") as refused:
+    with pytest.raises(
+        FolderAbsentError, match=r"sources\.sales\.path: there is no folder"
+    ) as refused:
         project.look()
     assert refused.value.remedy is not None
     assert refused.value.remedy.startswith(f"mkdir -p {project.inbox}")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_not_one_without_files(
+    project: IntakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    project.drop("a.csv", "A")
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(
+        FolderAbsentError, match=r"sources\.sales\.path: .*inbox cannot be read: Permission denied"
+    ):
+        project.look()
 
 
 def test_a_moved_project_does_not_take_its_files_again(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from headrace.cli.start_up import absent_folders
 from headrace.cli.trial import Said, try_source
 from headrace.config_file import load_config
 from headrace.errors import UsageError
+from headrace.producers.folders.watched_folder import FolderAbsentError
 
 CONFIG = """
 [project]
@@ -63,4 +67,33 @@ def test_where_the_project_may_not_be_written_that_is_said(
 
     monkeypatch.setattr(Path, "mkdir", refusing)
     with pytest.raises(UsageError, match=f"{shop}.* cannot be written: Permission denied"):
+        tried(shop)
+
+
+def test_a_folder_that_is_not_there_is_said_with_what_to_do(shop: Path) -> None:
+    (shop / "inbox").rmdir()
+    with pytest.raises(FolderAbsentError) as absent:
+        tried(shop)
+    assert absent.value.exit_code == 1
+    (said,) = absent_folders(load_config(shop))
+    assert said == str(absent.value)
+    assert said.startswith("sources.sales.path: there is no folder")
+
+
+def test_what_may_not_be_looked_into_is_not_nothing(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shop / "inbox" / "locked").mkdir()
+    scandir = os.scandir
+
+    def refusing(name: str, path: str) -> object:
+        if str(path).endswith(name):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", partial(refusing, "locked"))
+    (problem,) = [one.text for one in tried(shop) if one.is_problem]
+    assert problem == "  locked/: cannot be read: Permission denied"
+    monkeypatch.setattr(os, "scandir", partial(refusing, "inbox"))
+    with pytest.raises(FolderAbsentError, match="inbox cannot be read: Permission denied"):
         tried(shop)
