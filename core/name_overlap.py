@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # What editors, browsers and copying tools call a file they have not finished: never taken.
 UNFINISHED: Final = ("~", ".tmp", ".part", ".partial", ".crdownload", ".download", ".swp")
+# How Excel's lock begins, which lies beside a workbook as long as somebody has it open: nor that.
+LOCK: Final = "~$"
 
 # No config that a person writes needs a tenth of it: `ignore` of wildcards behind wildcards, such
 # as `*a??????????????`, would have a state for each set of the places they may have reached.
@@ -101,7 +103,10 @@ class NameRules:
         if marker is not None:
             refused.append((_STAR if marker.startswith(".") else "") + escape(marker))
         self._refused = _Globs(
-            [glob for glob in refused if any(_may_end_alike(glob, one) for one in patterns)]
+            [
+                *(glob for glob in refused if any(_may_end_alike(glob, one) for one in patterns)),
+                *([f"{LOCK}*"] if any(map(_may_be_a_lock, patterns)) else []),
+            ]
         )
         self._recursive = recursive
         self._steps: dict[tuple[NameState, str], tuple[NameState, ...]] = {}
@@ -259,6 +264,13 @@ def _may_end_alike(one: str, other: str) -> bool:
         if len(first) == len(second) == 1 and not (_matcher(first)(second) or second == "?"):
             return False
     return True
+
+
+def _may_be_a_lock(glob: str) -> bool:
+    """Whether a lock's name may match, as far as the first character that a glob says shows."""
+    if "/" in glob:  # any wildcard may stand for a `/` too
+        return LOCK[0] in glob or not set(glob).isdisjoint("*?[")
+    return glob.startswith(("*", "?", "[", LOCK[0]))
 
 
 def _bits(state: int) -> Iterator[int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from headrace.name_overlap import UNFINISHED
+from headrace.name_overlap import LOCK, UNFINISHED
 from headrace.producers.folders.completion_markers import CompletionMarker
 
 if TYPE_CHECKING:
@@ -142,6 +142,8 @@ class WantedNames:
     def __call__(self, name: str) -> bool:
         """Whether a file of this name is wanted."""
         if name.lower().endswith(UNFINISHED) or not self._may_be(name):
+            return False
+        if name.rpartition("/")[2].startswith(LOCK):
             return False
         if self.marker is not None and self.marker.is_marker(name):
             return False

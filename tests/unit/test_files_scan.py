@@ -55,7 +55,9 @@ def test_a_pattern_with_a_slash_is_for_the_whole_name(tmp_path: Path) -> None:
 def test_passes_over_hidden_and_unfinished_files(tmp_path: Path) -> None:
     make(tmp_path, "a.csv", ".b.csv", ".git/c.csv", "d.csv~", "e.csv.tmp", "f.csv.part")
     make(tmp_path, "g.csv.crdownload", "~h.csv", "I.CSV.PART")
-    assert names(tmp_path, "*") == ["a.csv", "~h.csv"]
+    make(tmp_path, "~$k.xlsx", "l/~$k.xlsx", ".~lock.k.ods#", "~$m/n.csv")
+    assert names(tmp_path, "*") == ["a.csv", "~$m/n.csv", "~h.csv"]
+    assert names(tmp_path, "~$*", "l/*") == []
 
 
 def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:

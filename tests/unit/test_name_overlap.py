@@ -68,6 +68,12 @@ def test_names_are_relative_to_the_inner_folder() -> None:
     assert name_of_both(NameRules(["*"], recursive=False), NameRules(["*"]), "a") is None
 
 
+def test_a_lock_of_excel_is_nobodys() -> None:
+    assert both(["~$*"], ["*.csv"]) is None
+    assert both(["a/b*k.csv"], ["a/?/~$k.csv"]) is None
+    assert both(["~*.csv"], ["*$*"]) == "~x$.csv"
+
+
 def test_patterns_that_would_take_for_ever_are_not_refused() -> None:
     one, other = NameRules(["*a*"], ignore=["*a" + "?" * 24]), NameRules(["*b" + "?" * 24 + "x"])
     assert name_of_both(one, other, max_states=500) is None
