@@ -87,7 +87,7 @@ def _json_reading(look: Look, format_: FileFormat, source: FileSource, notes: li
 def _xml_reading(look: Look, source: FileSource, notes: list[str]) -> Reading:
     path = source.xml.records
     if path is None:
-        path = find_records_path(look.text, look.name)
+        path = find_records_path(look.text, look.name, whole=look.whole)
         notes.append(f"records: {path}, the first element that repeats")
     try:
         XmlPath.parse(path)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.errors import DeliveryRejectedError
+from headrace.producers.files.first_look import SAMPLE_BYTES
 from headrace.producers.files.json.form import record_json
 from headrace.producers.files.xml import check as xml_check
 from headrace.producers.files.xml.check import check_xml, find_records_path
@@ -153,13 +154,34 @@ def test_declared_entities_are_the_reason_also_where_no_path_is_declared(
         batches(tmp_path / "a.xml", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (
+            b"<r><n>Smith & Sons</n>" + b"<n>x</n>" * 9 + b"</r>",
+            "not well-formed (invalid token): l",
+        ),
+        (b"<r><n>Smith & Sons</n>" + b"<n>x</n>" * 90_000, "not well-formed (invalid token): l"),
+        (b"<r><n>1</n", "unclosed token: line 1"),
+        (b"<r><n>" + b"x" * SAMPLE_BYTES, "found no element that repeats in its first"),
+    ],
+)
+def test_where_a_document_is_broken_before_it_repeats_that_is_the_reason(
+    document: bytes, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.xml").write_bytes(document)
+    with pytest.raises(DeliveryRejectedError, match=r"^a\.xml: ") as refusal:
+        batches(tmp_path / "a.xml", tmp_path)
+    assert reason in refusal.value.message
+
+
 def test_the_element_around_no_record_is_enough(tmp_path: Path) -> None:
     assert read(b"<rss><channel><title/></channel></rss>") == []
 
 
 def test_records_of_a_document_without_a_path_are_what_repeats(tmp_path: Path) -> None:
-    assert find_records_path(WHOLE, "a") == "/rss/channel/item"
-    assert find_records_path(b"<r><h/><g><i><v/><v/></i></g><g/>", "a") == "/r/g"
+    assert find_records_path(WHOLE, "a", whole=True) == "/rss/channel/item"
+    assert find_records_path(b"<r><h/><g><i><v/><v/></i></g><g/>", "a", whole=False) == "/r/g"
     (tmp_path / "a.xml").write_bytes(b"<r><a/><b/></r>")
     with pytest.raises(DeliveryRejectedError) as refusal:
         batches(tmp_path / "a.xml", tmp_path)

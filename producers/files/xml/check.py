@@ -15,21 +15,27 @@ from headrace.producers.files.xml.path import XmlPath, guess_path
 _DEEPEST: Final = 200
 
 
-def find_records_path(sample: bytes, name: str) -> str:
-    """The path to what repeats in a document's beginning, UTF-8 text.
+def find_records_path(sample: bytes, name: str, *, whole: bool) -> str:
+    """The path to what repeats in a document's beginning, UTF-8 text; `whole`: nothing follows.
 
-    Raises `DeliveryRejectedError` where nothing repeats, or entities are declared.
+    Raises `DeliveryRejectedError` where nothing repeats, and says so where that is as it is broken;
+    also where entities are declared.
     """
     counter = _Counter()
+    parsed = 0
+    broken: DeliveryRejectedError | None = None
     try:
-        for _ in parse_xml(io.BytesIO(sample), counter, name):
-            pass
+        for size in parse_xml(io.BytesIO(sample), counter, name):
+            parsed += size
     except DeclaredEntitiesError:
         raise
-    except DeliveryRejectedError:
-        pass  # its end is missing; the reading tells what is wrong
+    except DeliveryRejectedError as error:
+        # Behind the last of what was looked at its end is missing, and that is no fault.
+        broken = error if whole or parsed < len(sample) else None
     found = guess_path(counter.paths)
     if found is None:
+        if broken is not None:
+            raise broken
         raise DeliveryRejectedError(
             f"{name}: found no element that repeats in its first {len(sample):,} bytes",
             remedy='declare where the records are, such as xml.records = "/rss/channel/item"',
