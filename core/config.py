@@ -214,7 +214,10 @@ class Settings(BaseSettings):
     @classmethod
     def _source_names(cls, value: dict[str, Source]) -> dict[str, Source]:
         for name in value:
-            check_name(name)
+            try:
+                check_name(name)
+            except ValueError as error:
+                raise ValueError(f"{name!r}: {error}") from None
         return value
 
     @field_validator("sources")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from typing import Annotated, Final, Literal
 
@@ -10,8 +9,9 @@ from pydantic import Field, field_validator, model_validator
 
 from headrace.config_objects import check_objects
 from headrace.config_pages import JmesPath
-from headrace.config_section import Section, check_name
+from headrace.config_section import Section, check_name, check_names
 from headrace.config_watched import check_watched
+from headrace.encodings import encoding_name
 from headrace.units import Bytes, Seconds
 
 FileFormat = Literal["csv", "ndjson", "json", "parquet", "avro", "excel", "xml", "lines"]
@@ -35,6 +35,16 @@ class CsvOptions(Section):
         int | None, Field(ge=0, description="lines before the header or the first row")
     ] = None
 
+    @model_validator(mode="after")
+    def _told_apart(self) -> CsvOptions:
+        for key, sign in (("quote", self.quote), ("escape", self.escape)):
+            if sign and self.delimiter and sign in self.delimiter:
+                raise ValueError(f"`delimiter` and `{key}` are the same: {sign!r}")
+        for key in ("delimiter", "quote", "escape"):
+            if set(getattr(self, key) or "") & set("\r\n"):
+                raise ValueError(f"`{key}` cannot be the end of a line")
+        return self
+
 
 class JsonOptions(Section):
     """Where the records of a JSON document stand; left out, it is an array of them, or one."""
@@ -44,9 +54,11 @@ class JsonOptions(Section):
         Field(description="JMESPath to the records, such as `features` or `data.items`"),
     ] = None
     parallel: Annotated[
-        JmesPath | None,
+        str | None,
         Field(description="path to an object of arrays of equal length: a record per index"),
     ] = None
+
+    _check_parallel = field_validator("parallel")(check_names)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> JsonOptions:
@@ -243,11 +255,8 @@ class FileSource(Section):
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, value: str | None) -> str | None:
-        try:
-            if value is not None:
-                codecs.lookup(value)
-        except LookupError:
-            raise ValueError("expected the name of a text encoding that Python knows") from None
+        if value is not None and encoding_name(value) is None:
+            raise ValueError("expected the name of a text encoding that Python knows")
         return value
 
     @model_validator(mode="after")

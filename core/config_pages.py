@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Tag, field_validator, model_validator
 
-from headrace.config_section import BY_KIND, Section
+from headrace.config_section import BY_KIND, Section, check_names
+from headrace.event_time import check_strptime
 from headrace.units import Seconds
 
 
@@ -37,6 +39,22 @@ def _check_time_format(value: str) -> str:
     if value not in _TIME_FORMATS and "%" not in value:
         raise ValueError(f"expected strptime's codes or one of {', '.join(_TIME_FORMATS)}")
     return value
+
+
+def _check_read_format(value: str) -> str:
+    if _check_time_format(value) not in _TIME_FORMATS:
+        try:
+            check_strptime(value)
+        except ValueError as error:
+            raise ValueError(f"expected strptime's codes: {error}") from None
+    return value
+
+
+def _is_number(value: str | float) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except (ValueError, OverflowError):
+        return isinstance(value, int)
 
 
 class _Pages(Section):
@@ -170,7 +188,7 @@ class Incremental(Section):
     type: Annotated[
         Literal["time", "number", "text"], Field(description="how two values compare")
     ] = "time"
-    format: Annotated[TimeFormat, AfterValidator(_check_time_format)] = "iso"
+    format: Annotated[TimeFormat, AfterValidator(_check_read_format)] = "iso"
     overlap: Annotated[
         Seconds,
         Field(ge=0, description="asked for again each time: a duration, or for numbers a number"),
@@ -180,6 +198,10 @@ class Incremental(Section):
     def _consistent(self) -> Incremental:
         if self.type == "text" and self.overlap:
             raise ValueError("texts have no distance: `overlap` is for times and numbers")
+        if self.type == "number" and self.initial is not None and not _is_number(self.initial):
+            raise ValueError(
+                f'`type = "number"` expects a number as `initial`, found {self.initial!r}'
+            )
         if self.parameter is None and self.initial is None:
             raise ValueError(
                 "expected `parameter`, the query's, or `initial` for `{cursor}` to begin with"
@@ -234,6 +256,8 @@ class PageOptions(Section):
     keep_unchanged: Annotated[
         bool, Field(description="publish a response also where it is the same as the one before")
     ] = False
+
+    _check_parallel = field_validator("parallel")(check_names)
 
     @model_validator(mode="after")
     def _pages_fit(self) -> Self:

@@ -8,6 +8,8 @@ from typing import Final, get_args
 from pydantic import BaseModel, ConfigDict, Discriminator, ValidationInfo, field_validator
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+_STEP: Final = r'(?:[A-Za-z_][A-Za-z0-9_]*|"(?:[^"\\]|\\.)+")'
+_PATH_OF_NAMES: Final = re.compile(rf"\s*{_STEP}(?:\.{_STEP})*\s*\Z")
 
 
 def check_name(value: str) -> str:
@@ -16,6 +18,13 @@ def check_name(value: str) -> str:
         raise ValueError(
             "expected a name of lower-case letters, digits and _ that begins with a letter"
         )
+    return value
+
+
+def check_names(value: str | None) -> str | None:
+    """A JMESPath of names alone, with dots between."""
+    if value is not None and not _PATH_OF_NAMES.match(value):
+        raise ValueError("expected a path of names such as hourly or data.hourly")
     return value
 
 

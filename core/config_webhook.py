@@ -78,6 +78,10 @@ class Signature(Section):
     def _complete(self) -> Signature:
         # A message here must not show a secret: pydantic shows the input of what it checks, which
         # is a table here.
+        if self.kind not in ("standard", "stripe") and "replay_window" in self.model_fields_set:
+            raise ValueError(
+                'replay_window is for kind = "standard" and "stripe": others sign no time of a call'
+            )
         if self.kind == "none":
             if self.keys or self.header is not None:
                 raise ValueError('kind = "none" checks nothing: it takes neither secret nor header')

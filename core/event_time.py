@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 EPOCH_FORMATS: Final = {"epoch_s": 1, "epoch_ms": 1_000, "epoch_us": 1_000_000}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ANY_TIME: Final = datetime(2001, 2, 3, 14, 5, 6, 789_000, tzinfo=UTC)
 
 # Year first, so day and month cannot be mistaken for each other; "/" and "." are common in exports.
 _YEAR_FIRST = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?:[ T](.+))?\Z")
@@ -51,6 +52,16 @@ def _parse_format(text: str, format_: str) -> datetime | None:
         return datetime.strptime(text, format_)  # noqa: DTZ007 (a zone is placed by `to_utc`)
     except (ValueError, OverflowError):
         return None
+
+
+def check_strptime(format_: str) -> None:
+    """Raise ValueError where no time can be read by these codes, saying why."""
+    if "%" not in format_:
+        raise ValueError("found no code in it")
+    try:
+        datetime.strptime(_ANY_TIME.strftime(format_), format_)  # noqa: DTZ007 (not kept)
+    except re.error as error:  # the same code twice
+        raise ValueError(str(error)) from None
 
 
 def to_utc(moment: datetime, zone: ZoneInfo) -> datetime | None:

@@ -6,6 +6,7 @@ checked by `headrace.lakehouse.contract`, where DuckDB is at hand.
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from headrace.event_time import EPOCH_FORMATS
+from headrace.event_time import EPOCH_FORMATS, check_strptime
 
 # What the system itself says of a record in silver's table; a contract may not use these names.
 RESERVED_COLUMNS = frozenset(
@@ -57,10 +58,20 @@ class EventTimeRule(_Strict):
                 'from = "filename" expects `pattern`, a regular expression whose first group'
                 ' (or the group "time") is the time'
             )
-        if self.format and self.format not in EPOCH_FORMATS and "%" not in self.format:
+        if self.format is not None and self.format not in EPOCH_FORMATS:
+            try:
+                check_strptime(self.format)
+            except ValueError as error:
+                raise ValueError(
+                    f"format: expected strptime's codes or one of {', '.join(EPOCH_FORMATS)}, found"
+                    f" {self.format!r}: {error}"
+                ) from None
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
             raise ValueError(
-                f"format: expected strptime codes or one of {', '.join(EPOCH_FORMATS)}"
-            )
+                f"pattern: expected a regular expression, found {self.pattern!r}: {error}"
+            ) from None
         return self
 
 

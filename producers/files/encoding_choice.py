@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from headrace.config_files import FileSource
+from headrace.encodings import encoding_name
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.encoding_guess import guess_encoding, wide_encoding
-from headrace.producers.files.text_encoding import encoding_name
 
 _MARKS: Final = (
     (b"\xef\xbb\xbf", "utf-8"),

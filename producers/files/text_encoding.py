@@ -21,10 +21,6 @@ _CHUNK_BYTES: Final = 1_000_000
 _ESCAPE: Final = 0xDC00
 _ESCAPED: Final = re.compile("[\udc00-\udcff]+")
 _ESCAPED_BYTE: Final = re.compile(rb"\xed[\xb0-\xb3][\x80-\xbf]")  # one of them in UTF-8
-# Python calls these text, but no file is written in them.
-_NO_ENCODINGS: Final = frozenset(
-    {"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
-)
 # What one byte order mark or the other says of; without one the bytes are read in this order.
 _ORDERS: Final = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}
 
@@ -37,17 +33,6 @@ def _escape_bytes(error: UnicodeError) -> tuple[str, int]:
 
 _HANDLER: Final = "headrace-escape"
 codecs.register_error(_HANDLER, _escape_bytes)
-
-
-def encoding_name(declared: str) -> str | None:
-    """Python's name of an encoding; None where it knows none of that name (or it is not text)."""
-    try:
-        info = codecs.lookup(declared)
-    except (LookupError, ValueError):
-        return None
-    if not getattr(info, "_is_text_encoding", True) or info.name in _NO_ENCODINGS:
-        return None
-    return "utf-8" if info.name in ("utf-8", "utf-8-sig", "ascii") else info.name
 
 
 def open_as_utf8(path: Path, encoding: str, compression: Compression | None = None) -> BinaryIO:

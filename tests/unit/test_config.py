@@ -93,11 +93,29 @@ def test_a_mistake_is_named_with_file_key_and_expectation(
         ('encoding = "utf-9"', "utf-9"),
         ('xml.records = "order"', "order"),
         ('lines.pattern = "[a-z]+"', "[a-z]+"),
+        ('encoding = "rot13"', "rot13"),
+        ('encoding = "base64"', "base64"),
+        ('json.parallel = "a[0]"', "a[0]"),
     ],
 )
 def test_what_was_found_is_said_once(tmp_path: Path, line: str, value: str) -> None:
     message = refusal(project(tmp_path, f"{GOOD}{line}\n"))
     assert message.count(f"found {value!r}") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('csv = { delimiter = ",", quote = "," }', "`delimiter` and `quote` are the same: ','"),
+        ('csv = { delimiter = "||", escape = "|" }', "`delimiter` and `escape` are the same"),
+        ('csv = { delimiter = "\\n" }', "`delimiter` cannot be the end of a line"),
+        ('[sources."a b"]\nkind = "files"\npath = "x"\nstream = "x"', "sources: 'a b': expected"),
+    ],
+)
+def test_what_no_file_could_be_read_with_is_refused_before_one_comes(
+    tmp_path: Path, line: str, expected: str
+) -> None:
+    assert expected in refusal(project(tmp_path, f"{GOOD}{line}\n"))
 
 
 def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
@@ -118,6 +136,10 @@ def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
         ('[columns]\na = { type = "varchar", requird = true }', '"required"'),
         ('event_time = { from = "filename" }', "pattern"),
         ('event_time = { column = "a", format = "iso" }', "epoch_ms"),
+        ('event_time = { column = "a", format = "%Q" }', "'Q' is a bad directive"),
+        ('event_time = { column = "a", format = "%d.%m.%d" }', "redefinition"),
+        ('event_time = { column = "a", format = "%Y-%" }', "stray %"),
+        ('event_time = { from = "filename", pattern = "(" }', "regular expression, found '('"),
     ],
 )
 def test_a_contract_that_cannot_be_meant_is_refused(

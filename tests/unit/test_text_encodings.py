@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.config_files import FileSource
+from headrace.encodings import encoding_name
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files import text_encoding
 from headrace.producers.files.accented_lines import AccentedLines
@@ -27,7 +28,6 @@ from headrace.producers.files.reading import Reading
 from headrace.producers.files.records import RecordBatch, read_records
 from headrace.producers.files.text_encoding import (
     decode_sample,
-    encoding_name,
     open_as_utf8,
     original_bytes,
 )

@@ -114,6 +114,11 @@ def config_with(tmp_path: Path, keys: str) -> Any:
         ('signature = { kind = "githup", secret = "aVerySecretOne" }', 'did you mean "github"'),
         ('signature = { kind = "standard", secret = "aVerySecretOne!" }', "a key in base64"),
         ('signature = { kind = "github", secret = { env = "NOT_SET_AT_ALL" } }', "is not set"),
+        (
+            'signature = { kind = "github", secret = "aVerySecretOne", replay_window = "5m" }',
+            'replay_window is for kind = "standard" and "stripe"',
+        ),
+        ('signature = { kind = "none", replay_window = "5m" }', "replay_window is for"),
         ('signature = "none"\nrecords = "a["', "JMESPath"),
         ('signature = "none"\nheaders = ["Authorization"]', "holds a secret"),
         ('signature = "none"\nheaders = ["a b"]', "the name of a header"),
