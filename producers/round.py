@@ -292,7 +292,8 @@ class Round(Follower):
         """Files whose records have landed, now or before, go where the config says."""
         for name, source in self._sources.items():
             if isinstance(source, FileSource):
-                await self._taking.put_away(name)
+                report = await self._taking.put_away(name)
+                self._notes += report.notices(name)
 
     def _leave(self, source: str, name: str, reason: str) -> None:
         self._left[(source, name)] = reason

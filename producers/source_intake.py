@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from headrace.config_files import FileSource
 from headrace.object_place import is_object_place
 from headrace.producers.folders.intake import Intake, Look, Taken
-from headrace.producers.folders.put_away import PutAway
+from headrace.producers.folders.put_away import PutAway, PutAwayReport
 from headrace.producers.folders.scan import FileStat
 from headrace.producers.following.intake import FollowIntake
 from headrace.producers.ledger.ledger import Ledger
@@ -64,8 +64,8 @@ class Intakes:
 
     def put_away(
         self, source_name: str, source: FileSource, only: Collection[str] | None = None
-    ) -> int:
-        """Put away the files of a source (of these names) that have landed; how many. Blocks."""
+    ) -> PutAwayReport:
+        """Put away the files of a source (of these names) that have landed. Blocks."""
         if not is_object_place(source.path):
             return self._put_away.put_away(source_name, source, only)
         if self._objects_put_away is None:

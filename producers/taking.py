@@ -19,6 +19,7 @@ from headrace.config_files import FileSource
 from headrace.metrics import LAST_SCAN, SCAN_SECONDS, WAITING_FILES
 from headrace.producers.delivery import DeliveryRow
 from headrace.producers.folders.intake import CHUNK_FILES, Taken
+from headrace.producers.folders.put_away import PutAwayReport
 from headrace.producers.folders.scan import FileStat
 from headrace.producers.publishing.pipeline import Pipeline
 from headrace.producers.source_intake import Intakes, SourceIntake
@@ -106,11 +107,11 @@ class Taking:
             self._unreachable.pop(source, None)
             return found
 
-    async def put_away(self, source: str) -> int:
-        """Move or delete the files that have landed, where the config says so; how many."""
+    async def put_away(self, source: str) -> PutAwayReport:
+        """Move or delete the files that have landed, where the config says so."""
         config = self._sources[source]
         if config.after_landing == "keep":
-            return 0
+            return PutAwayReport()
         async with self._locks[source]:
             return await thread_to_its_end(self._intakes.put_away, source, config)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import structlog
 
 from headrace.config_files import FileSource
+from headrace.errors import REMEDY_BEGINS
 from headrace.producers.folders.moving import FileElsewhereError, delete_file, move_file
 from headrace.producers.folders.scan import FileStat, WantedNames, survey, survey_names
 from headrace.producers.folders.watched_folder import (
@@ -19,6 +21,33 @@ from headrace.producers.folders.watched_folder import (
 from headrace.producers.ledger.ledger import Ledger
 
 log = structlog.get_logger("produce")
+
+
+@dataclass(frozen=True, slots=True)
+class StayedFile:
+    """A file that has landed and could not be moved or deleted, and what to do about it."""
+
+    name: str
+    reason: str
+    remedy: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PutAwayReport:
+    """How many files were put away, and which should have been and were not."""
+
+    done: int = 0
+    stayed: tuple[StayedFile, ...] = ()
+
+    def notices(self, source_name: str) -> Iterator[str]:
+        """What a person should read: a line for all that stayed for the same reason."""
+        alike: dict[tuple[str, str | None], list[str]] = {}
+        for file in self.stayed:
+            alike.setdefault((file.reason, file.remedy), []).append(file.name)
+        for (reason, remedy), names in alike.items():
+            what = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"
+            text = f"{source_name}: {what}: landed, and cannot be put away: {reason}"
+            yield text if remedy is None else f"{text}{REMEDY_BEGINS}{remedy}"
 
 
 class PutAway:
@@ -35,15 +64,15 @@ class PutAway:
 
     def put_away(
         self, source_name: str, source: FileSource, only: Collection[str] | None = None
-    ) -> int:
-        """Do it for what lies in a source's folder, or what of it has these names; how many."""
+    ) -> PutAwayReport:
+        """Do it for what lies in a source's folder, or what of it has these names."""
         if source.after_landing == "keep":
-            return 0
+            return PutAwayReport()
         folder = WatchedFolder(self._root, source_name, source)
         try:
             folder.check()
         except FolderAbsentError:
-            return 0  # who looks for files in it says so
+            return PutAwayReport()  # who looks for files in it says so
         wanted = WantedNames.of(source)
         if only is None:
             found = survey(folder.path, wanted)
@@ -52,11 +81,16 @@ class PutAway:
         paths = {folder.path_of(stat): stat for stat in found.files}
         landed = self._ledger.landed_files(source_name, list(paths))
         done = 0
+        stayed: list[StayedFile] = []
         for path, (origin, delivery_id) in landed.items():
             stat = paths.get(path)
-            if stat is not None and is_as_seen(stat, origin):
+            if stat is None or not is_as_seen(stat, origin):
+                continue
+            try:
                 done += self._put_away(source_name, source, stat, delivery_id)
-        return done
+            except OSError as error:
+                stayed.append(self._stayed(source_name, source, stat, error))
+        return PutAwayReport(done, tuple(stayed))
 
     def _put_away(
         self, source_name: str, source: FileSource, stat: FileStat, delivery_id: str
@@ -72,9 +106,6 @@ class PutAway:
             self._remove_marker(source, stat)
         except FileElsewhereError:
             return False  # another one stands there now: it is looked at by itself
-        except OSError as error:
-            self._tell_once(source_name, source, stat, error)
-            return False
         return True
 
     def _remove_marker(self, source: FileSource, stat: FileStat) -> None:
@@ -84,20 +115,19 @@ class PutAway:
         if beside is not None:
             stat.path.with_name(beside.rpartition("/")[2]).unlink(missing_ok=True)
 
-    def _tell_once(
+    def _stayed(
         self, source_name: str, source: FileSource, stat: FileStat, error: OSError
-    ) -> None:
-        reason = error.strerror or str(error)
-        what = (source_name, str(error.filename or stat.path), reason)
-        if what in self._said:
-            return
-        self._said.add(what)
+    ) -> StayedFile:
+        """What to say of a file; the log has it once."""
         goal = "" if source.move_to is None else f" and to {self._root / source.move_to}"
-        log.warning(
-            "file_not_put_away",
-            source=source_name,
-            name=as_text(stat.name),
-            reason=reason,
-            remedy=f"give the producer the right to write to {stat.path.parent}{goal}; it tries"
-            " again at each look",
+        stayed = StayedFile(
+            as_text(stat.name),
+            error.strerror or str(error),
+            f"give the producer the right to write to {as_text(str(stat.path.parent))}{goal}; it"
+            " tries again at each look",
         )
+        what = (source_name, str(error.filename or stat.path), stayed.reason)
+        if what not in self._said:
+            self._said.add(what)
+            log.warning("file_not_put_away", source=source_name, **asdict(stayed))
+        return stayed

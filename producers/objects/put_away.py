@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict
 from itertools import count
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from headrace.config_files import FileSource
 from headrace.errors import HeadraceError
 from headrace.object_place import ObjectPlace, object_place
+from headrace.producers.folders.put_away import PutAwayReport, StayedFile
 from headrace.producers.folders.scan import WantedNames
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.objects.errors import (
@@ -39,21 +41,25 @@ class ObjectPutAway:
 
     def put_away(
         self, source_name: str, source: FileSource, only: Collection[str] | None = None
-    ) -> int:
-        """Do it for what lies below a source's prefix, or what of it has these names; how many."""
+    ) -> PutAwayReport:
+        """Do it for what lies below a source's prefix, or what of it has these names."""
         if source.after_landing == "keep":
-            return 0
+            return PutAwayReport()
         store = self._store_of(source_name, source)
         wanted = WantedNames.of(source)
         done = 0
+        stayed: list[StayedFile] = []
         try:
             for page in store.pages(recursive=source.recursive):
                 stats, _ = wanted_objects(store.place, page, wanted)
                 for stat, delivery_id in self._landed(source_name, store.place, stats, only):
-                    done += self._put_away_one(source_name, source, store, stat, delivery_id)
+                    try:
+                        done += self._put_away_one(source_name, source, store, stat, delivery_id)
+                    except ObjectUnreadableError as error:
+                        stayed.append(self._stayed(source_name, stat.name, error))
         except ObjectStoreError as error:
-            self._tell_once(source_name, source.path, error)
-        return done
+            stayed.append(self._stayed(source_name, source.path, error))
+        return PutAwayReport(done, tuple(stayed))
 
     def _landed(
         self,
@@ -97,22 +103,16 @@ class ObjectPutAway:
                     store.delete(marked_by)
         except ObjectChangedError:
             return False  # another one is there now: it is looked at by itself
-        except ObjectUnreadableError as error:
-            self._tell_once(source_name, stat.name, error)
-            return False
         return True
 
-    def _tell_once(self, source_name: str, name: str, error: HeadraceError) -> None:
+    def _stayed(self, source_name: str, name: str, error: HeadraceError) -> StayedFile:
+        """What to say of an object, or of all; the log has it once."""
+        stayed = StayedFile(name, error.message, error.remedy)
         what = (source_name, name, error.message)
         if what not in self._said:
             self._said.add(what)
-            log.warning(
-                "file_not_put_away",
-                source=source_name,
-                name=name,
-                reason=error.message,
-                remedy=error.remedy,
-            )
+            log.warning("file_not_put_away", source=source_name, **asdict(stayed))
+        return stayed
 
 
 def _copied(store: ObjectStore, stat: ObjectStat, to: ObjectPlace) -> str:

@@ -79,7 +79,7 @@ class Shop:
         ]
 
     def put_away(self) -> int:
-        return ObjectPutAway(self.ledger, self.objects.store).put_away("sales", self.source)
+        return ObjectPutAway(self.ledger, self.objects.store).put_away("sales", self.source).done
 
     def land(self) -> None:
         """All that is on its way lands."""
@@ -466,7 +466,7 @@ def test_killed_between_the_copy_and_the_deletion_a_move_ends_as_if_it_had_not_b
     intakes = Intakes(
         tmp_path, again.ledger, again.spool, Receiving(again.ledger, again.spool, lambda: BEGAN)
     )
-    assert intakes.put_away("sales", again.source) == 1
+    assert intakes.put_away("sales", again.source).done == 1
     assert bucket.keys() == ["done/a.csv"]
 
 
@@ -477,7 +477,7 @@ def test_what_cannot_be_moved_stays_and_is_said_once(tmp_path: Path, bucket: Buc
     one.land()
     putting = ObjectPutAway(one.ledger, one.objects.store)
     with structlog.testing.capture_logs() as logs:
-        assert [putting.put_away("sales", one.source) for _ in range(2)] == [0, 0]
+        assert [putting.put_away("sales", one.source).done for _ in range(2)] == [0, 0]
     (said,) = logs
     assert said["event"] == "file_not_put_away"
     assert "no-such-bucket" in said["reason"]

@@ -68,7 +68,7 @@ class Landing:
                 self.ledger.land([row.delivery_id], None, BEGAN)
 
     def put_away(self, source: FileSource = MOVE) -> int:
-        return self.put.put_away("sales", source)
+        return self.put.put_away("sales", source).done
 
     def there(self, folder: str = "inbox") -> list[str]:
         root = self.root / folder
@@ -497,12 +497,18 @@ def test_what_cannot_be_put_away_is_said_once_and_tried_again(
     with monkeypatch.context() as patched, structlog.testing.capture_logs() as logs:
         patched.setattr(Path, "unlink", refuse)
         for _ in range(3):
-            assert shop.put_away() == 0
+            report = shop.put.put_away("sales", MOVE)
+            assert (report.done, [file.name for file in report.stayed]) == (0, ["a.csv", "b.csv"])
+    (notice,) = report.notices("sales")
     assert [line["name"] for line in logs] == ["a.csv", "b.csv"]
     assert logs[0]["reason"] == "Permission denied"
     assert "right to write to" in logs[0]["remedy"]
+    assert notice.startswith(
+        "sales: a.csv and 1 more: landed, and cannot be put away: Permission denied\n  -> give"
+    )
     assert shop.put_away() == 2
     assert shop.there("done") == ["a.csv", "b.csv"]
+    assert shop.put.put_away("sales", MOVE).stayed == ()
 
 
 def test_odd_names_are_moved_and_a_folder_that_is_gone_is_no_error(shop: Landing) -> None:
