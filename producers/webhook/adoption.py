@@ -29,7 +29,8 @@ from headrace.producers.spool.spool import Spool
 from headrace.producers.spool.stored import spool_errors
 from headrace.producers.task_parts import to_its_end
 from headrace.producers.webhook.call import Call
-from headrace.producers.webhook.journal import SEGMENT_PREFIX, Entries, Journal, Position
+from headrace.producers.webhook.journal import Entries, Journal, Position
+from headrace.producers.webhook.journal_segment import SEGMENT_PREFIX
 
 log = structlog.get_logger("produce")
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,22 +26,25 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from headrace.producers.spool.stored import sync_folder
+from headrace.producers.webhook.journal_damage import keep_damaged
 from headrace.producers.webhook.journal_segment import (
     HEADER_BYTES,
-    MARKER_BYTES,
+    SEGMENT_PREFIX,
     Cause,
     Damage,
     frame_head,
     framed_size,
+    marker_in,
     marker_of,
     new_header,
+    number_in,
     read_frames,
+    segment_name,
 )
 
 log = structlog.get_logger("produce")
 
-SEGMENT_PREFIX: Final = ".calls-"
-DAMAGED_PREFIX: Final = ".damaged-calls-"
 _SEGMENT_BYTES: Final = 16_000_000
 _WRITE_BYTES: Final = 1_000_000
 
@@ -108,7 +110,7 @@ class Journal:
             path.name: _Segment(path, path.stat().st_size)
             for path in sorted(folder.glob(f"{SEGMENT_PREFIX}*"))
         }
-        self._number = max((_number_of(name) for name in self._segments), default=0)
+        self._number = max((number_in(name) for name in self._segments), default=0)
         self._read_to: Position | None = None
         self._descriptor: int | None = None
         self._open: _Segment | None = None
@@ -204,14 +206,14 @@ class Journal:
         header = new_header()
         marker = marker_of(header)
         assert marker is not None
-        path = self._folder / f"{SEGMENT_PREFIX}{self._number:020}-{marker.hex()}"
+        path = self._folder / segment_name(self._number, marker)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         try:
             _write_all(descriptor, header)
             self._sync(descriptor)
             # A project's first call makes the spool itself.
             for folder in (self._folder, *list(self._folder.parents)[:2]):
-                _sync_folder(folder)
+                sync_folder(folder)
         except OSError:
             os.close(descriptor)
             with suppress(OSError):
@@ -281,12 +283,12 @@ class Journal:
             if start > limit:
                 log.error("journal_cut_short", path=str(segment.path), bytes=limit, were_read=start)
             with segment.path.open("rb") as file:
-                for found in read_frames(file, start, limit, _marker_in(name)):
+                for found in read_frames(file, start, limit, marker_in(name)):
                     if isinstance(found, Damage):
                         if found.cause is Cause.OTHER_FORMAT:
                             self._leave(segment)
                             break
-                        self._keep(segment, found)
+                        keep_damaged(segment.path, found, acknowledged=segment.is_own)
                         continue
                     payloads.append(found.payload)
                     position = Position(name, found.end)
@@ -319,45 +321,11 @@ class Journal:
             with suppress(OSError):
                 segment.path.unlink()
 
-    def _keep(self, segment: _Segment, damage: Damage) -> None:
-        """Say what is not adopted, and keep what may have been acknowledged for a person.
-
-        Raises `OSError` where it cannot be kept: it must not be removed then.
-        """
-        path, size = segment.path, damage.end - damage.start
-        if damage.cause is Cause.TORN and not segment.is_own:
-            log.warning("journal_tail_cut", path=str(path), bytes=size)
-            return
-        kept = path.with_name(DAMAGED_PREFIX + path.name.removeprefix(SEGMENT_PREFIX))
-        if not kept.exists():
-            try:
-                kept.hardlink_to(path)
-            except OSError:  # there are file systems without links
-                copy = kept.with_name(f"{kept.name}.part")
-                shutil.copyfile(path, copy)
-                copy.replace(kept)
-            _sync_folder(self._folder)
-        log.error("journal_damaged", path=str(kept), first_byte=damage.start, bytes=size)
-
     def _leave(self, segment: _Segment) -> None:
         """It is for the version that wrote it."""
         log.error("journal_of_another_version", path=str(segment.path), bytes=segment.size)
         with self._lock:
             del self._segments[segment.path.name]
-
-
-def _marker_in(name: str) -> bytes | None:
-    """The marker that a segment's name has; former versions put none there."""
-    text = name.rpartition("-")[2]
-    with suppress(ValueError):
-        if len(text) == 2 * MARKER_BYTES:
-            return bytes.fromhex(text)
-    return None
-
-
-def _number_of(name: str) -> int:
-    number = name.removeprefix(SEGMENT_PREFIX).partition("-")[0]
-    return int(number) if number.isascii() and number.isdecimal() else 0
 
 
 def _in_chunks(parts: Iterator[bytes]) -> Iterator[bytes]:
@@ -384,11 +352,3 @@ def _write_all(descriptor: int, data: bytes) -> int:
 def _sync_data(descriptor: int) -> None:
     # macOS has no fdatasync.
     getattr(os, "fdatasync", os.fsync)(descriptor)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,20 +14,22 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import BinaryIO, Final
 
+SEGMENT_PREFIX: Final = ".calls-"
 _MAGIC: Final = b"HRCALLS1"
-MARKER_BYTES: Final = 8
-_FRAME: Final = struct.Struct(f">{MARKER_BYTES}sII")
+_MARKER_BYTES: Final = 8
+_FRAME: Final = struct.Struct(f">{_MARKER_BYTES}sII")
 _LENGTH: Final = struct.Struct(">I")
 _SCAN_BYTES: Final = 65_536
 _MOST_TRIES: Final = 1_000
 # A source's `max_body` is 1 GB at most: a length beyond that is damaged.
 _MOST_FRAME_BYTES: Final = 2**30
 
-HEADER_BYTES: Final = len(_MAGIC) + MARKER_BYTES
+HEADER_BYTES: Final = len(_MAGIC) + _MARKER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,29 @@ class Damage:
     cause: Cause = Cause.DAMAGE
 
 
+def segment_name(number: int, marker: bytes) -> str:
+    """What a segment is called. Names sort by their numbers."""
+    return f"{SEGMENT_PREFIX}{number:020}-{marker.hex()}"
+
+
+def number_in(name: str) -> int:
+    """The number that a segment's name has."""
+    number = name.removeprefix(SEGMENT_PREFIX).partition("-")[0]
+    return int(number) if number.isascii() and number.isdecimal() else 0
+
+
+def marker_in(name: str) -> bytes | None:
+    """The marker that a segment's name has; former versions put none there."""
+    text = name.rpartition("-")[2]
+    with suppress(ValueError):
+        if len(text) == 2 * _MARKER_BYTES:
+            return bytes.fromhex(text)
+    return None
+
+
 def new_header() -> bytes:
     """How a new segment begins."""
-    return _MAGIC + os.urandom(MARKER_BYTES)
+    return _MAGIC + os.urandom(_MARKER_BYTES)
 
 
 def marker_of(header: bytes) -> bytes | None:
@@ -88,7 +110,7 @@ def read_frames(
     damaged comes all the same, behind that damage.
     """
     file.seek(0)
-    head = file.read(min(limit, HEADER_BYTES + MARKER_BYTES))
+    head = file.read(min(limit, HEADER_BYTES + _MARKER_BYTES))
     in_header = marker_of(head)
     marker = _marker_among(file, head, limit, named)
     if marker is None:
@@ -137,7 +159,7 @@ def _marker_among(file: BinaryIO, head: bytes, limit: int, named: bytes | None) 
 
 def _may_be_marker(data: bytes) -> bool:
     """Not what a disk gives for what it has lost: each byte of that would begin a frame."""
-    return len(data) == MARKER_BYTES and len(set(data)) > 1
+    return len(data) == _MARKER_BYTES and len(set(data)) > 1
 
 
 def _cause_at_all(head: bytes, *, torn: bool) -> Cause:
@@ -153,7 +175,7 @@ def _is_torn(file: BinaryIO, marker: bytes, position: int, limit: int) -> bool:
     """Whether what is from there to the end is the beginning of a frame, and no more."""
     file.seek(position)
     head = file.read(min(_FRAME.size, limit - position))
-    if not marker.startswith(head[:MARKER_BYTES]):
+    if not marker.startswith(head[:_MARKER_BYTES]):
         return False
     if len(head) < _FRAME.size:
         return True
@@ -195,9 +217,9 @@ def _next_marker(file: BinaryIO, marker: bytes, position: int, limit: int) -> in
         at = chunk.find(marker)
         if at >= 0:
             return position + at
-        if len(chunk) < MARKER_BYTES:
+        if len(chunk) < _MARKER_BYTES:
             break
-        position += len(chunk) - (MARKER_BYTES - 1)
+        position += len(chunk) - (_MARKER_BYTES - 1)
     return limit
 
 

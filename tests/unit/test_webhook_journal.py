@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from headrace.producers.webhook.journal import DAMAGED_PREFIX, Journal, JournalClosedError, Position
+from headrace.producers.webhook.journal import Journal, JournalClosedError, Position
+from headrace.producers.webhook.journal_damage import DAMAGED_PREFIX
 from headrace.producers.webhook.journal_segment import (
     HEADER_BYTES,
     Damage,
@@ -276,7 +277,7 @@ async def test_what_cannot_be_kept_is_not_removed(
     damaged = flip(segment, HEADER_BYTES + 20)
     with monkeypatch.context() as full:
         full.setattr(Path, "hardlink_to", refuse)
-        full.setattr("headrace.producers.webhook.journal.shutil.copyfile", refuse)
+        full.setattr("headrace.producers.webhook.journal_damage.shutil.copyfile", refuse)
         with pytest.raises(OSError, match="No space"):
             adopt_all(tmp_path)
     assert segment.read_bytes() == damaged
