@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import structlog
 
 from headrace.errors import LedgerError
@@ -13,7 +15,7 @@ from headrace.producers.delivery import (
     Identity,
     Rejected,
 )
-from headrace.producers.identity import Accepted, original_of
+from headrace.producers.identity import original_of
 from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.spool.spool import Entry, Spool
 
@@ -53,15 +55,41 @@ def reconcile(ledger: Ledger, spool: Spool) -> int:
     unknown = [spool.entry(*key) for key in spool.delivery_ids() if key[1] not in known]
     for entry in filter(_is_settled, unknown):
         _restore(ledger, entry, None)
+    unsettled = [entry.identity for entry in unknown if not _is_settled(entry)]
+    following = _following(unsettled)
     for entry in (entry for entry in unknown if not _is_settled(entry)):
-        identity = entry.identity
-        accepted = ledger.accepted_like(identity.source, identity.name, identity.content_hash)
-        _restore(ledger, entry, _original_of(identity, accepted))
+        after = following.get(entry.identity.delivery_id)
+        _restore(ledger, entry, _original_of(ledger, entry.identity, after))
     return len(unknown)
 
 
-def _original_of(identity: Identity, accepted: list[Accepted]) -> str | None:
-    return original_of(identity.name, identity.content_hash, accepted, identity.identity_by)
+def _following(identities: Iterable[Identity]) -> dict[str, str]:
+    """The ids of the next of the same name, by id; `identities` by source, in order of arrival."""
+    latest: dict[tuple[str, str], str] = {}
+    following: dict[str, str] = {}
+    for identity in identities:
+        key = (identity.source, identity.name)
+        if key in latest:
+            following[latest[key]] = identity.delivery_id
+        latest[key] = identity.delivery_id
+    return following
+
+
+def _original_of(ledger: Ledger, identity: Identity, after: str | None) -> str | None:
+    """The delivery that an unsettled one repeats: it would not be here had it done so as it came.
+
+    Under its own name only the one right before or after it can be that: A, B, A are three, even if
+    B was rejected later. `after`: the next unsettled one of its name, which is not in the ledger.
+    """
+    accepted = ledger.accepted_like(identity.source, identity.name, identity.content_hash)
+    elsewhere = [other for other in accepted if other.name != identity.name]
+    beside = [
+        other
+        for other in ledger.beside(identity.source, identity.name, identity.delivery_id)
+        if after is None or other.delivery_id < after
+    ]
+    others = [*elsewhere, *beside]
+    return original_of(identity.name, identity.content_hash, others, identity.identity_by)
 
 
 def _is_settled(entry: Entry) -> bool:

@@ -128,6 +128,22 @@ class Ledger(RevokedDeliveries, LandedFiles, SourceCursors, Versions):
         )
         return [Accepted(*row) for row in rows]
 
+    def beside(self, source: str, name: str, delivery_id: str) -> list[Accepted]:
+        """The deliveries of this name right before and right after that one, if they are accepted.
+
+        What was rejected or revoked is right before or after it, and in the way, all the same.
+        """
+        rows = self._read(
+            f"SELECT delivery_id, name, content_hash, again_of, {ACCEPTED} FROM deliveries"  # noqa: S608
+            " WHERE delivery_id IN ("
+            " (SELECT max(delivery_id) FROM deliveries WHERE source = :source AND name = :name"
+            " AND state <> 'duplicate' AND again_of IS NULL AND delivery_id < :id),"
+            " (SELECT min(delivery_id) FROM deliveries WHERE source = :source AND name = :name"
+            " AND state <> 'duplicate' AND again_of IS NULL AND delivery_id > :id))",
+            {"source": source, "name": name, "id": delivery_id},
+        )
+        return [Accepted(*row[:4]) for row in rows if row[4]]
+
     def left_behind(self, folder: str, sources: Collection[str]) -> dict[str, int]:
         """Accepted deliveries out of a folder by sources other than these: how many of each."""
         rows = self._read(

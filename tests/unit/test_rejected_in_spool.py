@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.producers.delivery import (
+    ACCEPTED_STATES,
     NEVER_RETRIED,
     DeliveryRow,
+    DeliveryState,
     FrozenReading,
     RecordCount,
     Rejected,
@@ -17,6 +23,9 @@ from headrace.producers.delivery import (
 from headrace.producers.retries import config_fingerprint
 from headrace.stream import Stream
 from support.intake_project import SOURCE, IntakeProject
+
+Step = tuple[Any, ...]
+Standing = list[tuple[str, str, DeliveryState, bool]]
 
 FROZEN = FrozenReading("{}", 1, "sales")
 STREAM = Stream()
@@ -182,3 +191,91 @@ def test_what_was_rejected_and_revoked_is_revoked(
     project.spool.revoke("sales", row.delivery_id)
     project = without_ledger(project)
     assert [(row.state, row.reason) for row in project.rows()] == [("revoked", None)]
+
+
+def published(project: IntakeProject, row: DeliveryRow) -> None:
+    """All of it is on the topic, and nothing of what it takes the place of is in the lake."""
+    before = row
+    while before.replaces is not None:
+        before = project.ledger.delivery(before.replaces)
+        project.spool.revoke("sales", before.delivery_id)
+        project.ledger.revoke([before.delivery_id])
+    project.spool.freeze("sales", row.delivery_id, FROZEN)
+    project.ledger.freeze(row.delivery_id, FROZEN)
+    project.spool.counted("sales", row.delivery_id, RecordCount(1, 0))
+    project.ledger.published(row.delivery_id, RecordCount(1, 0), 0)
+
+
+def test_a_b_a_are_three_though_b_was_rejected_since(project: IntakeProject) -> None:
+    rows = [taken(project, content) for content in "ABA"]
+    reject(project, rows[1])
+    project = without_ledger(project)
+    assert [state for _, state in project.states()] == ["received", "rejected", "received"]
+
+
+def test_a_b_a_are_three_though_only_the_last_was_sent(project: IntakeProject) -> None:
+    rows = [taken(project, content) for content in "ABA"]
+    published(project, rows[2])
+    project = without_ledger(project)
+    assert [state for _, state in project.states()] == ["received", "received", "published"]
+
+
+def test_what_an_older_version_rejected_and_came_again_is_one(project: IntakeProject) -> None:
+    first = taken(project, "A")
+    project.ledger.reject(first.delivery_id, "no", "of the former config")
+    (project.inbox / "a.csv").touch()
+    project.take()
+    published(project, project.rows()[-1])
+    project = without_ledger(project)
+    assert [state for _, state in project.states()] == ["duplicate", "published"]
+
+
+CONTENTS = ("a\n1\n", "a\n1\n2\n", "a\n1\n2\n3\n", "a\n7\n")
+NUMBERS = st.integers(0, 7)
+DROPS = st.tuples(st.just("drop"), st.sampled_from("xy"), st.sampled_from(CONTENTS))
+STEPS = st.tuples(
+    st.sampled_from(["publish", "reject", "reject", "halfway", "config", "lose", "lose"]),
+    NUMBERS,
+)
+
+
+def accepted_after(
+    steps: Sequence[Step], renew: Callable[[IntakeProject], IntakeProject]
+) -> Standing:
+    """What counts at the end, where the ledger meets `renew` at each loss."""
+    config = 1
+    with tempfile.TemporaryDirectory() as folder:
+        project = IntakeProject(Path(folder))
+        for what, *which in steps:
+            received = project.ledger.deliveries((DeliveryState.RECEIVED,))
+            source = SOURCE.model_copy(update={"encoding": f"latin-{config}"})
+            if what == "drop":
+                taken(project, which[1], f"{which[0]}.csv")
+            elif what == "config":
+                config += 1
+                source = SOURCE.model_copy(update={"encoding": f"latin-{config}"})
+                project.retries.after_a_change("sales", source, STREAM)
+            elif what == "lose":
+                project = renew(project)
+                project.take()
+            elif received:
+                row = received[which[0] % len(received)]
+                if what == "publish":
+                    published(project, row)
+                elif what == "reject":
+                    fingerprint = config_fingerprint(source, STREAM)
+                    reject(project, row, Rejected("no", fingerprint))
+                else:
+                    project.spool.freeze("sales", row.delivery_id, FROZEN)
+                    project.ledger.freeze(row.delivery_id, FROZEN)
+                    reject(project, row, HALFWAY)
+        rows = project.ledger.deliveries(ACCEPTED_STATES)
+        project.ledger.close()
+    return [(row.name, row.content_hash, row.state, row.replaces is None) for row in rows]
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=st.lists(DROPS | STEPS, min_size=3, max_size=16))
+def test_a_lost_ledger_changes_nothing_of_what_counts(steps: list[Step]) -> None:
+    kept = accepted_after(steps, IntakeProject.restart)
+    assert accepted_after(steps, without_ledger) == kept
