@@ -22,6 +22,13 @@ _MARKS: Final = (
 _XML_ENCODING: Final = re.compile(
     rb"""\s*<\?xml\s[^>]{0,100}?encoding\s*=\s*["'](?P<name>[A-Za-z0-9._-]{1,40})["']"""
 )
+# A letter of cp1252 by itself beside one of ASCII. Not those that UTF-8 begins most letters with,
+# which is what is left of one that was cut, nor what all bits set make.
+_ACCENT: Final = re.compile(
+    rb"(?<![\x80-\xff])[\xc0\xc1\xc4-\xd6\xd8-\xf6\xf8-\xfe](?![\x80-\xff])"
+    rb"(?:(?<=[A-Za-z].)|(?=[A-Za-z]))",
+    re.DOTALL,
+)
 
 
 def stated_encoding(raw: bytes, name: str, source: FileSource, notes: list[str]) -> str | None:
@@ -69,7 +76,7 @@ def found_encoding(
     `accented` are lines of the whole file that are not ASCII. Raises `DeliveryRejectedError` where
     nothing is likely.
     """
-    if is_mostly_utf8(raw, accented, whole=whole):
+    if is_mostly_utf8(raw, accented, whole=whole) and not are_two_of_western_words(accented):
         return "utf-8"
     first_line = raw.split(b"\n", 1)[0]
     guessed = guess_encoding(b"\n".join([first_line, *accented]))
@@ -92,6 +99,14 @@ def is_mostly_utf8(raw: bytes, accented: Sequence[bytes], *, whole: bool) -> boo
     broken = sum(not _is_utf8(line) for line in accented)
     begins_well = _is_utf8(first_line, cut=not more and not whole)
     return begins_well and not (broken >= 3 and broken * 2 > len(accented))
+
+
+def are_two_of_western_words(accented: Sequence[bytes]) -> bool:
+    """Whether a file's only lines that are not ASCII are two, with nothing but accents in words.
+
+    Two lines of UTF-8 are not both damaged so that words of cp1252 come of them; one may be.
+    """
+    return len(accented) == 2 and all(_ACCENT.sub(b"", line).isascii() for line in accented)
 
 
 def _is_utf8(line: bytes, *, cut: bool = False) -> bool:

@@ -239,6 +239,25 @@ def test_one_bad_line_of_utf8_is_its_own_fault(folder: Path) -> None:
     assert error.startswith("a.csv, line 5: byte 0xe9 at place 6 is not valid utf-8")
 
 
+@pytest.mark.parametrize(
+    ("lines", "encoding"),
+    [
+        (["1;K\xf6ln", "2;Z\xfcrich"], "cp1252"),
+        (["1;\xc9cole", "2;x", "3;cr\xe8me br\xfbl\xe9e"], "cp1252"),
+        (["1;K\xf6ln"], "utf-8"),
+        (["1;K\xf6ln", "2;\xff"], "utf-8"),
+        (["1;K\xc3ln", "2;Z\xbcrich"], "utf-8"),  # both cut within a letter
+        (["1;K\xf6ln", "2;Z\xc3\xbcrich"], "utf-8"),
+        (["1;K\xf6ln", "2;Z\xfcrich", "3;Gen\xc3\xa8ve"], "utf-8"),
+    ],
+)
+def test_two_lines_are_enough_where_both_are_western_words(
+    folder: Path, lines: list[str], encoding: str
+) -> None:
+    reading, _ = load(folder / "a.csv", "\n".join(["id;name", *lines]).encode("latin-1"))
+    assert reading.encoding == encoding
+
+
 @pytest.mark.parametrize("compress", [bytes, gzip.compress])
 def test_the_first_accents_may_come_late(folder: Path, compress: Callable[[bytes], bytes]) -> None:
     plain = "id,ville\n" + "1,Nice\n" * 80_000
