@@ -25,9 +25,9 @@ UNFINISHED: Final = ("~", ".tmp", ".part", ".partial", ".crdownload", ".download
 # How Excel's lock begins, which lies beside a workbook as long as somebody has it open: nor that.
 LOCK: Final = "~$"
 
-# No config that a person writes needs a tenth of it: `ignore` of wildcards behind wildcards, such
+# No config that a person writes needs half of it: `ignore` of wildcards behind wildcards, such
 # as `*a??????????????`, would have a state for each set of the places they may have reached.
-_MAX_STATES: Final = 10_000
+_MAX_STATES: Final = 50_000
 # As fnmatch reads them: a `]` at once in a set is of the set.
 _TOKEN: Final = re.compile(r"\[!?+\]?+[^\]]*+\]|.", re.DOTALL)
 _STAR: Final = "*"
