@@ -124,8 +124,8 @@ class Retries:
         of: they are versions of one file. What was rejected halfway is in the lake anyway, in part:
         it is never put back, but taken again in its own place.
         """
-        if row.config_fingerprint == NEVER_RETRIED:
-            return
+        if row.config_fingerprint == NEVER_RETRIED or not (row.path or row.replaces):
+            return  # and of a request's pages, which may be very many, none is looked for
         for later in self._ledger.accepted_of_its_name(row):
             if (later.arrival, later.delivery_id) > (row.arrival, row.delivery_id) and (
                 row.replaces in self._replaced_by(later)

@@ -20,7 +20,7 @@ ACCEPTED: Final = (
 _ARRIVAL: Final = "(coalesce({0}again_of, {0}delivery_id), {0}delivery_id)"
 
 _CAME_SINCE: Final = f"""
-    SELECT 1 FROM deliveries WHERE source = :source AND name = :name
+    SELECT 1 FROM deliveries WHERE source = :source AND name = :name AND delivery_id > :arrival
     AND {_ARRIVAL.format("")} > (:arrival, :delivery_id)
     AND ({ACCEPTED}
          OR :versions AND state IN ('rejected', 'revoked')
