@@ -100,7 +100,10 @@ class RequestOptions(Section):
     auth: Annotated[ApiAuth, Field(description="what proves who is asking")] = NoAuth()
     trusted_hosts: Annotated[
         tuple[str, ...],
-        Field(description="others that get headers and credentials, when the API leads there"),
+        Field(
+            description="others that get headers and credentials, when the API leads there, as"
+            " `host` (at any port) or `host:port`"
+        ),
     ] = ()
     safe_to_repeat: Annotated[
         bool, Field(description="a POST that changes nothing may be sent again after a failure")

@@ -124,6 +124,11 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, (parts.hostname or ""), port or _DEFAULT_PORTS.get(parts.scheme)
 
 
+def _place(scheme: str, host: str, port: int | None) -> str:
+    """Host and port, as `trusted_hosts` has them; without the port that the scheme has anyway."""
+    return host if port == _DEFAULT_PORTS.get(scheme) else f"{host}:{port}"
+
+
 def _by_url(found: str, trusted: Collection[str], at: Position, page: Answer) -> Position:
     try:
         url = urljoin(page.url, found.strip())
@@ -140,10 +145,14 @@ def _by_url(found: str, trusted: Collection[str], at: Position, page: Answer) ->
     is_trusted = not {host, f"{host}:{port}"}.isdisjoint(trusted)
     named = is_trusted and scheme in (here[0], "https")  # never from https to http
     if (scheme, host, port) != here and not named:
+        there = _place(scheme, host, port)
+        remedy = f'where that is right, say so in the source: trusted_hosts = ["{there}"]'
+        if is_trusted or (here[0] == "https" and scheme == "http"):
+            remedy = "what comes by https is gone on with by https: tell the API's owner"
         raise PaginationError(
-            f"page {at.number} names a next page at {scheme}://{host}, expected one at"
-            f" {here[0]}://{here[1]}: credentials are not taken elsewhere",
-            remedy=f'where that is right, say so in the source: trusted_hosts = ["{host}"]',
+            f"page {at.number} names a next page at {scheme}://{there}, expected one at"
+            f" {here[0]}://{_place(*here)}: credentials are not taken elsewhere",
+            remedy=remedy,
         )
     if url == at.url or (at.number == 1 and url == page.url):
         raise PaginationError(

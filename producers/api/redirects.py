@@ -54,7 +54,9 @@ def redirected(request: PageRequest, url: str, status: int, location: str | None
     if becomes_get:
         return replace(moved, method="GET", body=None, headers=_without_body(request))
     if request.body is not None and there != here:
-        raise RedirectError(f"takes what is sent to another host ({there[1]})")
+        raise RedirectError(
+            f"takes what is sent to another host or port ({'{}://{}:{}'.format(*there)})"
+        )
     return moved
 
 

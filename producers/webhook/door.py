@@ -44,6 +44,7 @@ _ROOM_BYTES: Final = 64_000_000
 _LONG_BODY_BYTES: Final = 1_000_000
 _LENGTH_DIGITS: Final = 18
 _TELL_SECONDS: Final = 1.0
+_SHOWN_CHARACTERS: Final = 100
 _FULL_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -56,13 +57,16 @@ class Door:
         self._sources = sources
         self._now = now
         self._journals: Mapping[str, Journal] = {}
-        self._told: dict[tuple[str, str], tuple[float, int]] = {}
+        # By source, status and reason, of which there are a few: no caller's text is in one.
+        self._told: dict[tuple[str | None, int, str], tuple[float, int]] = {}
         longest = max((source.max_body for source in sources.values()), default=0)
         self._room = Room(max(_ROOM_BYTES, 2 * longest))
 
     def routes(self) -> list[BaseRoute]:
         """What the HTTP port serves for it."""
-        return [Route("/hooks/{source}", self._called, methods=["POST"])]
+        # Some write the address with a slash behind it, and few senders follow a redirect.
+        paths = ("/hooks/{source}", "/hooks/{source}/")
+        return [Route(path, self._called, methods=["POST"]) for path in paths]
 
     @contextmanager
     def opened(self, journals: Mapping[str, Journal]) -> Iterator[None]:
@@ -79,29 +83,30 @@ class Door:
         name = request.path_params["source"]
         source = self._sources.get(name)
         if source is None:
+            self._tell_refused(None, 404, "there is no such webhook", path=name[:_SHOWN_CHARACTERS])
             return JSONResponse({"error": "there is no such webhook"}, status_code=404)
         began = time.perf_counter()
         try:
             delivery = await self._take(name, source, request)
         except CallRefusedError as refusal:
             CALLS.labels(name, refusal.outcome).inc()
-            self._tell_refused(name, refusal)
+            self._tell_refused(name, refusal.status, refusal.why)
             return refusal.response()
         CALLS.labels(name, "accepted").inc()
         CALL_SECONDS.labels(name).observe(time.perf_counter() - began)
         return JSONResponse({"delivery": delivery}, status_code=202)
 
-    def _tell_refused(self, name: str, refusal: CallRefusedError) -> None:
+    def _tell_refused(self, name: str | None, status: int, why: str, **about: str) -> None:
         """Log it, but not each where somebody makes thousands."""
         now = time.monotonic()
-        key = (name, refusal.outcome)
+        key = (name, status, why)
         told_at, untold = self._told.get(key, (-_TELL_SECONDS, 0))
         if now < told_at + _TELL_SECONDS:
             self._told[key] = (told_at, untold + 1)
             return
         self._told[key] = (now, 0)
         more = {"others_since_the_last_told": untold} if untold else {}
-        log.warning("call_refused", source=name, status=refusal.status, reason=refusal.why, **more)
+        log.warning("call_refused", source=name, status=status, reason=why, **about, **more)
 
     async def _take(self, name: str, source: WebhookSource, request: Request) -> str:
         headers = Headers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,34 @@ def test_another_host_is_gone_to_where_the_config_names_it_but_not_in_the_clear(
     for url in ("http://b.example.net/2", "https://c.example.net/2"):
         with pytest.raises(PaginationError, match=r"\.example\.net"):
             next_position(rule, Position(), page({"next": url}), trusted)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "said", "trusted"),
+    [
+        (
+            "http://a:8080/1",
+            "http://a:9090/2",
+            "http://a:9090, expected one at http://a:8080",
+            "a:9090",
+        ),
+        ("https://a/1", "https://b:443/2", "https://b, expected one at https://a", "b"),
+        ("https://a/1", "http://a/2", "http://a, expected one at https://a", None),
+    ],
+)
+def test_what_is_named_is_said_with_its_port_and_how_to_trust_it(
+    here: str, there: str, said: str, trusted: str | None
+) -> None:
+    rule = NextUrlPagination(kind="next_url", path="next")
+    answer = replace(page({"next": there}), url=here)
+    with pytest.raises(PaginationError) as raised:
+        next_position(rule, Position(), answer)
+    assert f"next page at {said}:" in raised.value.message
+    remedy = raised.value.remedy or ""
+    assert ("trusted_hosts" in remedy) == (trusted is not None)
+    if trusted is not None:
+        assert f'trusted_hosts = ["{trusted}"]' in remedy
+        assert next_position(rule, Position(), answer, (trusted,)) is not None
 
 
 @pytest.mark.parametrize("end", [{}, {"next": None}, {"next": ""}, {"next": False}])

@@ -311,6 +311,29 @@ def test_the_log_says_why_but_not_for_each_of_thousands(tmp_path: Path) -> None:
     assert sum(line.get("others_since_the_last_told", 0) for line in told) < 20
 
 
+def test_the_log_tells_reasons_apart_however_fast_they_come(tmp_path: Path) -> None:
+    source = webhook("stripe")
+    body, now = b'{"id": "evt_1"}', time.time()
+    late = sign(source.signature, Headers([]), body, now - 3_600)
+    wrong = sign(source.signature, Headers([]), b"another", now)
+    with capture_logs() as lines, opened(tmp_path, hooks=source) as door:
+        for headers in (late, wrong, {}, {"Stripe_Signature": "t=1"}, late):
+            assert door.post(body, **headers).status_code == 401
+        assert door.post(name="hoks").status_code == 404
+    told = [line for line in lines if line["event"] == "call_refused"]
+    assert {(line["status"], line["reason"]) for line in told} == {
+        *((401, reason) for reason in ("stale", "wrong", "missing", "malformed")),
+        (404, "there is no such webhook"),
+    }
+    assert next(line["path"] for line in told if line["status"] == 404) == "hoks"
+
+
+def test_an_address_with_a_slash_behind_it_is_the_same(tmp_path: Path) -> None:
+    with opened(tmp_path, hooks=webhook()) as door:
+        assert door.post(b'{"a": 1}', name="hooks/").status_code == 202
+        assert [call.body for call in door.calls()] == [b'{"a": 1}']
+
+
 def test_calls_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     def count(outcome: str) -> float:
         labels = {"source": "counted", "outcome": outcome}
