@@ -11,7 +11,8 @@ from headrace.producers.ledger.ledger import Ledger
 class RejectedFiles:
     """What the ledger says of a source's files now; a file is named by its path there.
 
-    `seen_as`: the delivery that an unchanged file became, or the first that came of an archive.
+    `seen_as`: the delivery that an unchanged file became, or the first that came of an archive; an
+    id of none where members of that were there before.
     """
 
     def __init__(self, ledger: Ledger, source: str) -> None:

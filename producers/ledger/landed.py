@@ -68,7 +68,7 @@ class LandedFiles(LedgerConnection):
         """Those of these files all of whose records have landed, as they were when taken.
 
         With the delivery each became. Of an archive every member has to have landed that it has
-        brought, and none may be rejected.
+        brought, and none may be rejected, also of those that were there when it was unpacked again.
         """
         if len(paths) > _ASKED_ONE_BY_ONE:
             rows = self._read(_FILES, (source,))
