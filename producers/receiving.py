@@ -65,7 +65,7 @@ class Arrived:
 
     `draft`: its bytes; None where it is rejected without any. `name`: within its source. `member`:
     it was taken out of the archive that `origin` is. `cursors`: how far the source was read with
-    it.
+    it. `replaces`: the delivery that it is known to begin with all of; else that is found out.
     """
 
     name: str
@@ -76,6 +76,7 @@ class Arrived:
     exchange: Exchange | None = None
     member: bool = False
     rejection: Rejection | None = None
+    replaces: str | None = None
 
     @property
     def content_hash(self) -> str:
@@ -293,7 +294,7 @@ class Receiving:
         self, one: Arrived, draft: Draft, known: Sequence[Accepted], former: str | None
     ) -> tuple[str | None, str | None]:
         """The delivery whose place new content takes, and how that is said; mostly none."""
-        grew_from = self._grew_from(one, draft, known)
+        grew_from = one.replaces or self._grew_from(one, draft, known)
         if grew_from is not None:
             return grew_from, (
                 f"begins with all of delivery {grew_from}, which was taken before the file had"

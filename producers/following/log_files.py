@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from headrace.producers.delivery import IdentityBy
 from headrace.producers.folders.scan import FileStat
 from headrace.producers.following.log_position import COMPARED_BYTES, LogPosition
 from headrace.producers.spool.spool import FileChangedError
@@ -139,12 +140,25 @@ class FoundLog:
             os.close(file)
 
 
+@dataclass(frozen=True, slots=True)
+class WholeAgain:
+    """The delivery of a whole log that its next lines belong to: its last line had no end.
+
+    `name` and `identity_by`: its own. `replaces`: its id, if it was accepted.
+    """
+
+    name: str
+    identity_by: IdentityBy
+    replaces: str | None
+
+
 @dataclass(slots=True)
 class Piece:
     """The lines of a log from its position to `stop`, as one delivery.
 
     `header_lines`: of the file, which stand before its lines in every piece. `more`: there are
     further complete lines behind it. `after`: the log's position behind it, once it was read.
+    `whole`: what was taken of the log before is taken once more with it, as one delivery.
     """
 
     log: FoundLog
@@ -153,15 +167,16 @@ class Piece:
     header_lines: int = 0
     more: bool = False
     after: LogPosition | None = None
+    whole: WholeAgain | None = None
 
     @property
     def name(self) -> str:
-        """Of the delivery."""
+        """What it is called in a look: no other piece of any log is."""
         return self.position.piece_name(self.stop)
 
     def chunks(self) -> Iterator[bytes]:
         """Its bytes. Raises `FileChangedError` where the file is not what it was any more."""
-        start = self.position.offset
+        start = 0 if self.whole else self.position.offset
         with self.log.opened() as file:
 
             def read(first: int, last: int) -> bytes:

@@ -49,7 +49,8 @@ class LogPosition:
     `name`: it began under, as text; `number`: of the logs that did. `place`: where it was read
     last. `inodes`: of the files it was read from, the latest last. `checkpoints`: what was before
     each of its last positions; the last of them is where it goes on. `head`: its beginning.
-    `whole`: the delivery that it was taken whole with, before its source followed it.
+    `whole`: the delivery that it was taken whole with, before its source followed it; `unfinished`:
+    with a last line that had no end.
     """
 
     name: str
@@ -59,6 +60,7 @@ class LogPosition:
     head: Checkpoint
     checkpoints: tuple[Checkpoint, ...]
     whole: str | None = None
+    unfinished: bool = False
 
     @property
     def offset(self) -> int:
@@ -88,7 +90,12 @@ class LogPosition:
             inodes=inodes[-_INODES:],
             head=head,
             checkpoints=_thinned(checkpoints),
+            unfinished=False,
         )
+
+    def back_to(self, offset: int, read: Read) -> LogPosition:
+        """Where it goes on to take what is behind an earlier offset once more."""
+        return replace(self, checkpoints=(Checkpoint.of(read, offset),), unfinished=False)
 
     def goes_on_in(self, size: int, read: Read) -> bool:
         """Whether a file holds all that was taken of the log, as far as that is compared."""

@@ -160,4 +160,5 @@ def _position(log: FoundLog, row: DeliveryRow, number: int) -> LogPosition:
     for offset in range(EARLY_STEP_BYTES, min(row.size_bytes, COMPARED_BYTES), EARLY_STEP_BYTES):
         position = position.moved_to(offset, log.name, log.inode, log.read)
     position = position.moved_to(row.size_bytes, log.name, log.inode, log.read)
-    return replace(position, whole=row.arrival)
+    unfinished = log.read(row.size_bytes - 1, row.size_bytes) != b"\n"
+    return replace(position, whole=row.arrival, unfinished=unfinished)

@@ -344,6 +344,62 @@ def test_each_whole_delivery_is_of_one_log(whole: FollowedLogs) -> None:
     assert Counter(whole.lines) == Counter(["started"] * 4 + 2 * filling + ["a", "b", "c"])
 
 
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_line_that_was_taken_before_it_ended_is_taken_whole_in_its_place(
+    whole: FollowedLogs, *, rotated: bool
+) -> None:
+    whole.append("a.log", "one\nhalf of ")
+    whole.take()
+    (half,) = whole.rows()
+    if rotated:  # not the latest of its name any more
+        whole.rename("a.log", "a.log.1")
+        whole.append("a.log", "new\n")
+        whole.take()
+    path = whole.inbox / ("a.log.1" if rotated else "a.log")
+    whole.follow()
+    whole.take()
+    assert len(whole.rows()) == (3 if rotated else 1)
+    whole.append(path.name, "a line\nthree\n")
+    whole.take()
+    whole.restart(lose_ledger=True)
+    whole.append(path.name, "four\n")
+    whole.take()
+    new = ["new"] if rotated else []
+    assert sorted(whole.lines) == sorted(["one", "half of a line", "three", "four", *new])
+    (again,) = (row for row in whole.rows() if row.replaces == half.delivery_id)
+    assert (again.name, again.size_bytes) == ("a.log", 25)
+    assert whole.names[-1] == "a.log@25-30"
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_last_line_that_only_its_end_was_missing_of_stands(
+    whole: FollowedLogs, line_end: str
+) -> None:
+    whole.append("a.log", "one\ntwo")
+    whole.take()
+    whole.follow()
+    whole.append("a.log", f"{line_end}three\n")
+    whole.take()
+    assert whole.pieces == [b"one\ntwo", b"three\n"]
+
+
+@pytest.mark.parametrize("done", ["revoked", "rejected"])
+def test_a_line_is_whole_where_its_beginning_does_not_stand(whole: FollowedLogs, done: str) -> None:
+    whole.append("a.log", "one\nhalf of ")
+    whole.take()
+    (row,) = whole.rows()
+    if done == "revoked":
+        whole.ledger.revoke([row.delivery_id])
+    else:
+        whole.ledger.reject(row.delivery_id, "cannot be read", "config")
+    whole.follow()
+    whole.append("a.log", "a line\n")
+    whole.take()
+    expected = {"revoked": "half of a line\n", "rejected": "one\nhalf of a line\n"}[done]
+    assert whole.pieces[1:] == [expected.encode()]
+    assert whole.names[1] == {"revoked": "a.log@4-19", "rejected": "a.log"}[done]
+
+
 @pytest.mark.parametrize("done", ["revoked", "read anew", "rejected"])
 def test_whatever_became_of_what_was_taken_whole_it_is_not_followed_again(
     whole: FollowedLogs, done: str
@@ -446,14 +502,14 @@ def test_a_crash_neither_skips_nor_doubles(
 
 # --- any order of things
 
-APPEND, LOOK, ROTATE, COPY_AND_EMPTY, COPY, RESTART, LOSE_LEDGER, DROP_OLD = range(8)
+APPEND, HALF, LOOK, ROTATE, COPY_AND_EMPTY, COPY, RESTART, LOSE_LEDGER, DROP_OLD = range(9)
 LOOKING = (LOOK, COPY, DROP_OLD)
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just(APPEND), st.integers(1, 40)),
         st.tuples(st.just(LOOK), st.just(0)),
         st.tuples(
-            st.sampled_from([ROTATE, COPY_AND_EMPTY, COPY, RESTART, LOSE_LEDGER, DROP_OLD]),
+            st.sampled_from([HALF, ROTATE, COPY_AND_EMPTY, COPY, RESTART, LOSE_LEDGER, DROP_OLD]),
             st.just(0),
         ),
     ),
@@ -478,6 +534,7 @@ def test_any_appends_looks_and_rotations_give_each_line_once(
 @example([(APPEND, 9), (LOOK, 0), (APPEND, 1), (ROTATE, 0)], [(APPEND, 1), (LOOK, 0)], "*.log")
 @example([(APPEND, 1), (LOOK, 0), (APPEND, 1), (COPY_AND_EMPTY, 0)], [(APPEND, 1)], "*")
 @example([(APPEND, 1), (LOOK, 0), (ROTATE, 0), (APPEND, 1)], [(LOSE_LEDGER, 0)], "*")
+@example([(APPEND, 1), (HALF, 0), (LOOK, 0), (APPEND, 1), (ROTATE, 0)], [(APPEND, 1)], "*.log")
 def test_a_log_followed_from_any_moment_on_gives_each_line_once(
     before: list[tuple[int, int]], after: list[tuple[int, int]], pattern: str
 ) -> None:
@@ -504,6 +561,7 @@ def _each_line_once(
         for step, count in after:
             log.follow()
             log.do(step, count)
+        log.append(1)  # where it was rotated last, that is known by it
         logs.take()
         # The end of a rotated one is known once it has settled, after its lines.
         logs.take()
@@ -524,6 +582,7 @@ class _OneLog:
         self.rotations = 0
         self.seen = False
         self.is_looked_at = False
+        self.begun = ""
 
     def follow(self) -> None:
         if not self.logs.source.follow:
@@ -532,6 +591,8 @@ class _OneLog:
     def do(self, step: int, count: int) -> None:
         if step == APPEND:
             self.append(count)
+        elif step == HALF:
+            self.begin_line()
         elif step in (RESTART, LOSE_LEDGER):
             self.logs.restart(lose_ledger=step == LOSE_LEDGER)
         elif not self.path.exists():
@@ -539,8 +600,7 @@ class _OneLog:
         elif step in (ROTATE, COPY_AND_EMPTY):
             self.rotate(by_copy=step == COPY_AND_EMPTY)
         else:
-            self.seen = self.seen or self.path.stat().st_size > 0
-            self.logs.take()
+            self.take()
             if step == COPY:
                 # Not before the look: it would not be known which is the log, which the copy.
                 self.logs.copy("a.log", "a.log.backup")
@@ -550,17 +610,37 @@ class _OneLog:
 
     def append(self, count: int) -> None:
         for _ in range(count):
-            line = f"{len(self.written)} {'x' * (len(self.written) * 7 % 50)}"
-            self.logs.append("a.log", line[:3])
-            self.logs.append("a.log", line[3:] + "\n")
-            self.written.append(line)
+            self.begin_line()
+            self.end_line()
+
+    def begin_line(self) -> None:
+        if not self.begun:
+            self.begun = f"{len(self.written)} begun"
+            self.logs.append("a.log", self.begun)
+
+    def end_line(self) -> None:
+        if self.begun:
+            rest = "x" * (len(self.written) * 7 % 50)
+            self.logs.append("a.log", f"{rest}\n")
+            self.written.append(self.begun + rest)
+            self.begun = ""
+
+    def take(self) -> None:
+        data = self.path.read_bytes()
+        # Of the beginning of its first line nothing is known as long as it is followed.
+        self.seen = self.seen or (b"\n" in data if self.logs.source.follow else data != b"")
+        self.logs.take()
 
     def rotate(self, *, by_copy: bool) -> None:
         if self.is_looked_at:
-            self.logs.take()  # else what came last would be taken whole, under its new name again
+            self.take()  # else what came last would be taken whole, under its new name again
         elif not self.seen and self.logs.source.patterns == ("*.log",):
             self.follow()
-            self.logs.take()  # else what no pattern wants was never seen under another name
+            self.end_line()
+            self.take()  # else what no pattern wants was never seen under another name
+        if self.begun:  # what its writer goes on with is in the next file
+            self.written.append(self.begun)
+            self.begun = ""
         self.seen = False
         self.rotations += 1
         rotated = f"a.log.{self.rotations}"
