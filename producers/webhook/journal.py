@@ -302,10 +302,17 @@ class Journal:
         return Entries(tuple(payloads), position)
 
     def go_on_from(self, position: Position | None) -> None:
-        """What is before this was read away by a former process."""
+        """What is before this was read away by a former process, which may not have removed it."""
         with self._lock:
-            if position is not None and position.segment in self._segments:
+            segment = None if position is None else self._segments.get(position.segment)
+            if position is None or segment is None:
+                return
+            if position.offset != segment.size:
                 self._read_to = position
+                return
+            del self._segments[position.segment]
+        with suppress(OSError):
+            segment.path.unlink()
 
     def read_away(self, position: Position) -> None:
         """What is up to there is durable elsewhere; segments that are done with are removed."""

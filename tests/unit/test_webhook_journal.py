@@ -96,6 +96,20 @@ async def test_another_process_goes_on_where_the_last_one_was(tmp_path: Path) ->
     assert payloads(third) == []
 
 
+async def test_what_a_killed_process_could_not_remove_the_next_one_does(tmp_path: Path) -> None:
+    first = Journal(tmp_path)
+    await append(first, b"a", b"b")
+    first.close()
+    (segment,) = segments(tmp_path)
+    end = Position(segment.name, segment.stat().st_size)
+    for position, left in ((Position(segment.name, end.offset - 1), 1), (end, 0)):
+        second = Journal(tmp_path)
+        second.go_on_from(position)
+        assert len(there(tmp_path)) == left
+    assert second.read(*ALL) is None
+    assert second.waiting_bytes == 0
+
+
 async def test_what_is_read_away_is_removed_segment_by_segment(tmp_path: Path) -> None:
     journal = Journal(tmp_path, segment_bytes=100)
     for number in range(10):
