@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +17,7 @@ from headrace.producers.delivery import Cursor, DeliveryRow, DeliveryState, Iden
 from headrace.producers.folders.intake import Intake, Look, Taken
 from headrace.producers.folders.scan import FileStat, WantedNames, is_settled
 from headrace.producers.folders.watched_folder import WatchedFolder, as_text
-from headrace.producers.following.log_files import FoundLog, Piece, UnreadableLogError, WholeAgain
+from headrace.producers.following.log_files import FoundLog, Piece, UnreadableLogError
 from headrace.producers.following.log_matching import Matched, is_rotated, match_logs
 from headrace.producers.following.log_position import KEY_PREFIX, LogPosition, beginning_of
 from headrace.producers.following.taken_whole import TakenWhole
@@ -181,7 +180,7 @@ class FollowIntake(Intake):
         for log, known in going_on:
             position, whole = known, None
             if known.unfinished:
-                position, whole = self._after_an_unfinished_line(source_name, log, known)
+                position, whole = self._whole[source_name].ended(log, known)
             piece = _piece(source, log, position, to_its_end=False)
             stop = position.offset if piece is None else piece.stop
             unfinished = stop < log.size and not (piece is not None and piece.more)
@@ -194,32 +193,6 @@ class FollowIntake(Intake):
                 piece.whole = whole
                 pieces.append(piece)
         return pieces, young, left
-
-    def _after_an_unfinished_line(
-        self, source_name: str, log: FoundLog, position: LogPosition
-    ) -> tuple[LogPosition, WholeAgain | None]:
-        """How a log goes on that was taken whole in the middle of a line.
-
-        What ends the line is no record of its own. So the whole is taken once more with it, in the
-        place of that delivery, as it would have been if the source did not follow it. Where that
-        one was revoked nothing is in its place: the line is taken from its beginning.
-        """
-        row = self._ledger.find(position.whole or "")
-        if row is None:
-            return position, None
-        rest = log.read(position.offset, position.offset + 2)
-        for line_end in (b"\n", b"\r\n"):
-            if rest.startswith(line_end):  # it was a whole line but for that
-                behind = position.offset + len(line_end)
-                return position.moved_to(behind, log.name, log.inode, log.read), None
-        like = self._ledger.accepted_like(source_name, row.name, row.content_hash)
-        same = [one for one in like if (one.name, one.content_hash) == (row.name, row.content_hash)]
-        if same:
-            replaces = max(same, key=attrgetter("order")).delivery_id
-            return position, WholeAgain(row.name, row.identity_by, replaces)
-        if row.state is DeliveryState.REJECTED:
-            return position, WholeAgain(row.name, row.identity_by, None)
-        return position.back_to(log.end_of_lines(0, position.offset), log.read), None
 
     def _matched(
         self, source_name: str, logs: Sequence[FoundLog], wanted: Collection[str]

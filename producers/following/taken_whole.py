@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from headrace.producers.delivery import DeliveryRow, DeliveryState
-from headrace.producers.following.log_files import FoundLog
+from headrace.producers.following.log_files import FoundLog, WholeAgain
 from headrace.producers.following.log_matching import EVIDENCE_BYTES, stem
 from headrace.producers.following.log_position import (
     COMPARED_BYTES,
@@ -97,6 +98,30 @@ class TakenWhole:
             numbers[claim.row.name] += 1
             positions.append(_position(claim.log, claim.row, numbers[claim.row.name]))
         return positions
+
+    def ended(self, log: FoundLog, position: LogPosition) -> tuple[LogPosition, WholeAgain | None]:
+        """How a log goes on that was taken whole in the middle of a line.
+
+        What ends the line is no record of its own. So the whole is taken once more with it, in the
+        place of that delivery, as it would have been if the source did not follow it. Where that
+        one was revoked nothing is in its place: the line is taken from its beginning.
+        """
+        row = self._ledger.find(position.whole or "")
+        if row is None:
+            return position, None
+        rest = log.read(position.offset, position.offset + 2)
+        for line_end in (b"\n", b"\r\n"):
+            if rest.startswith(line_end):  # it was a whole line but for that
+                behind = position.offset + len(line_end)
+                return position.moved_to(behind, log.name, log.inode, log.read), None
+        like = self._ledger.accepted_like(self._source_name, row.name, row.content_hash)
+        same = [one for one in like if (one.name, one.content_hash) == (row.name, row.content_hash)]
+        if same:
+            replaces = max(same, key=attrgetter("order")).delivery_id
+            return position, WholeAgain(row.name, row.identity_by, replaces)
+        if row.state is DeliveryState.REJECTED:
+            return position, WholeAgain(row.name, row.identity_by, None)
+        return position.back_to(log.end_of_lines(0, position.offset), log.read), None
 
     def _free(self, known: Sequence[LogPosition]) -> list[DeliveryRow]:
         """The deliveries that are of no log yet, the latest first."""
