@@ -30,6 +30,7 @@ from headrace.producers.ledger.landed import LandedFiles
 from headrace.producers.ledger.receipt import Acknowledgement, Receipt
 from headrace.producers.ledger.revoked import RevokedDeliveries
 from headrace.producers.ledger.rows import (
+    forget_as_duplicate,
     from_micros,
     in_states,
     insert,
@@ -211,6 +212,8 @@ class Ledger(RevokedDeliveries, LandedFiles, SourceCursors, Versions):
                     (seen[0], unpacked_again, seen[1].path),
                 )
             for receipt in receipts:
+                if receipt.goes_on and receipt.identity.origin.path:
+                    forget_as_duplicate(connection, receipt.identity)
                 insert(
                     connection,
                     receipt.identity,

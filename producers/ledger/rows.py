@@ -113,6 +113,20 @@ def move_cursors(
     )
 
 
+def forget_as_duplicate(connection: sqlite3.Connection, identity: Identity) -> None:
+    """A file that repeated one rejected since is a delivery itself: it is listed once."""
+    connection.execute(
+        "DELETE FROM deliveries WHERE source = ? AND content_hash = ? AND name = ? AND path = ?"
+        " AND state = 'duplicate' AND duplicate_of IN"
+        " (SELECT delivery_id FROM deliveries WHERE source = ? AND content_hash = ?"
+        " AND state = 'rejected')",
+        (
+            *(identity.source, identity.content_hash, identity.name, identity.origin.path),
+            *(identity.source, identity.content_hash),
+        ),
+    )
+
+
 def row_of(values: tuple[Any, ...]) -> DeliveryRow:
     """A delivery from the values of `COLUMNS`."""
     fields = dict(zip(DeliveryRow.__dataclass_fields__, values, strict=True))

@@ -276,8 +276,11 @@ def test_a_tar_that_is_cut_off_says_that_more_is_missing(project: IntakeProject)
     ("archive", "said"),
     [
         (zip_of({}), "found none"),
-        (zip_of({"__MACOSX/._a.csv": b"1", ".DS_Store": b"2"}), "found 2 members that are not"),
-        (tar_of({"readme.txt": b"1"}), "found 1 members that are not"),
+        (
+            zip_of({"__MACOSX/._a.csv": b"1", ".DS_Store": b"2"}),
+            "found 2 members that are not: __MACOSX/._a.csv, .DS_Store",
+        ),
+        (tar_of({"readme.txt": b"1"}), "found 1 member that is not: readme.txt"),
         (zip_of(DAYS)[:-30], "ZIP archive that cannot be read"),
     ],
 )
@@ -381,7 +384,13 @@ def test_what_repeats_a_member_rejected_since_is_looked_at_again(project: Intake
     assert [stat.name for stat in project.look(SOURCE).ready] == ["b.zip"]
     project.take(SOURCE)
     assert project.states()[-1] == ("b.zip/1.csv", "received")
+    assert [name for name, _ in project.states()].count("b.zip/1.csv") == 1
     assert project.look(SOURCE).ready == ()
+    project.ledger.reject(project.rows()[-1].delivery_id, "not CSV", "config-1")
+    for _ in range(2):
+        listed = project.states()
+        project.take(SOURCE)
+        assert project.states() == listed
 
 
 def test_equal_members_are_two_where_names_matter(project: IntakeProject) -> None:
