@@ -247,15 +247,18 @@ def test_reading_from_any_number_gives_the_tail(
     ).map(b"".join),
     segment_bytes=st.sampled_from([1, 7, 64, 1_000_000]),
     longest=st.sampled_from([8, MAX_ROW_BYTES]),
+    newline=st.sampled_from(["\n", "\r\n"]),
 )
-def test_no_byte_is_lost_whatever_comes(data: bytes, segment_bytes: int, longest: int) -> None:
+def test_no_byte_is_lost_whatever_comes(
+    data: bytes, segment_bytes: int, longest: int, newline: str
+) -> None:
     """Every line's content is in a record or among the unreadable, and never twice."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / "t.csv"
         path.write_bytes(b"x,y\n" + data)
         patch.setattr(csv_segments, "MAX_ROW_BYTES", longest)
         patch.setattr(csv_rows, "MAX_ROW_BYTES", longest)
-        reading = Reading(format="csv", columns=("x", "y"))
+        reading = Reading(format="csv", columns=("x", "y"), newline=newline)
         whole = numbered(read(path, reading))
         patch.setattr(csv_segments, "SEGMENT_BYTES", segment_bytes)
         assert numbered(read(path, reading)) == whole
@@ -341,6 +344,43 @@ def test_one_column(table: Callable) -> None:
 def test_old_mac_line_ends(table: Callable) -> None:
     rows, unreadable = table(b'a,b\r1,2\r3,"x\ry"\r')
     assert (rows, unreadable) == ([{"a": "1", "b": "2"}, {"a": "3", "b": "x\ry"}], [])
+
+
+def test_line_ends_that_were_doubled(table: Callable) -> None:
+    rows, unreadable = table(
+        b'sep=;\r\r\na;b\r\r\n1;2\r\r\n\r\r\n3;"x\r\r\ny" \r\r\n4;5;6\r\r\n'
+        b"7;8\r\n9;0\r1\n5;\r\r\n6;7"
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        *(("1", "2"), ("3", "x\r\r\ny"), ("7", "8"), ("9", "0\r1"), ("5", None), ("6", "7"))
+    ]
+    assert texts(unreadable) == [b"4;5;6"]
+    assert errors(unreadable) == ["t.csv, line 7: found 3 columns, expected 2 (a, b)"]
+    # Elsewhere it is a value's own return, as it was.
+    assert table(b"a,b\n1,2\r\r\n3,4\n")[0][0] == {"a": "1", "b": "2\r"}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b'id,say\n1,"a \\"b\\""\n2,"c \\"d\\""\n', "no row of its first 2 has the 2 columns"),
+        (b'"he said \\"hi\\", ok",2\n"a \\"x\\"",3\n', "found no row in its first"),
+    ],
+)
+def test_quotes_behind_backslashes_are_named_as_the_reason(
+    table: Callable, tmp_path: Path, data: bytes, reason: str
+) -> None:
+    with pytest.raises(DeliveryRejectedError, match=reason) as refusal:
+        table(data)
+    assert refusal.value.remedy is not None
+    assert refusal.value.remedy.startswith(r'set csv.escape = "\\" for the source')
+    assert table(data, escape="\\")[1] == []
+    (tmp_path / "t.csv").write_bytes(data + b"4,5\n6,7\n")
+    notes = detect(tmp_path / "t.csv", "t.csv", source(), Stream()).notes
+    assert any(note.startswith("escape: none, though more of its rows") for note in notes)
+    (tmp_path / "t.csv").write_bytes(b'id,say\n1,"C:\\dir\\"\n2,"a"\n')
+    notes = detect(tmp_path / "t.csv", "t.csv", source(), Stream()).notes
+    assert not any(note.startswith("escape") for note in notes)
 
 
 def test_only_a_header_is_no_record(table: Callable) -> None:

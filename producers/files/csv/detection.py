@@ -9,9 +9,10 @@ from typing import Final
 from headrace.config_files import CsvOptions
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.csv.dialect import (
+    Sample,
     find_delimiter,
-    find_newline,
     find_quote,
+    find_row_end,
     has_header,
     read_sample,
 )
@@ -22,19 +23,23 @@ from headrace.producers.files.reading import Reading
 
 # Dialects are told apart by fewer rows than encodings.
 _DIALECT_BYTES: Final = 64_000
+_BACKSLASH: Final = "\\"
+_ESCAPE_REMEDY: Final = (
+    'set csv.escape = "\\\\" for the source, as quotes in its fields stand behind backslashes'
+)
 
 
 def detect_csv(look: Look, options: CsvOptions, notes: list[str]) -> Reading:
     """How a CSV file is read, without its event-time rule; what was guessed is added to `notes`."""
     data = look.text.removeprefix(b"\xef\xbb\xbf")[:_DIALECT_BYTES]
     whole = look.whole and len(data) < _DIALECT_BYTES
-    newline = find_newline(data)
+    newline = find_row_end(data)
     quote = options.quote if options.quote is not None else find_quote(data)
     escape = options.escape if options.escape is not None else quote
     dialect = Dialect(options.delimiter or ",", quote, escape, newline)
     skipped = _skipped_lines(data, options, dialect, notes, whole=whole)
     stated = stated_delimiter(data) if skipped == 1 else None
-    data = _behind_lines(data, skipped, newline.encode())
+    data = _behind_lines(data, skipped, dialect.line_end)
     if options.delimiter is None and stated:
         dialect = replace(dialect, delimiter=stated)
         notes.append(f"delimiter: {stated!r}, as its first line says")
@@ -50,10 +55,12 @@ def detect_csv(look: Look, options: CsvOptions, notes: list[str]) -> Reading:
         notes.append(f"quote: {quote!r}")
     sample = read_sample(data, dialect, whole=whole)
     rows = sample.rows
+    escapes = options.escape is None and _reads_more_escaped(data, dialect, sample, whole=whole)
     if not rows:
+        remedy = "check the file; or set csv.delimiter and csv.quote for the source"
         raise DeliveryRejectedError(
             f"{look.name}: found no row in its first {len(look.raw):,} bytes, expected CSV",
-            remedy="check the file; or set csv.delimiter and csv.quote for the source",
+            remedy=_ESCAPE_REMEDY if escapes else remedy,
         )
     header = _has_header(options, rows, notes)
     columns = _columns(look.name, options, rows, header=header)
@@ -64,13 +71,16 @@ def detect_csv(look: Look, options: CsvOptions, notes: list[str]) -> Reading:
         )
     below = replace(sample, rows=rows[1:]) if header else sample
     if (below.rows or below.broken) and not below.share_with(len(columns)):
+        remedy = "set csv.delimiter, csv.quote or csv.columns for the source as the file is"
         counts = ", ".join(map(str, sorted({len(row) for row in below.rows})[:5])) or "broken ones"
         raise DeliveryRejectedError(
             f"{look.name}: no row of its first {len(below.rows) + below.broken} has the"
             f" {len(columns)} columns its {'header' if header else 'declaration'} names"
             f" (found {counts}; delimiter {dialect.delimiter!r})",
-            remedy="set csv.delimiter, csv.quote or csv.columns for the source as the file is",
+            remedy=_ESCAPE_REMEDY if escapes else remedy,
         )
+    if escapes:
+        notes.append(f"escape: none, though more of its rows could be read: {_ESCAPE_REMEDY}")
     return Reading(
         format="csv",
         encoding=look.encoding,
@@ -82,6 +92,19 @@ def detect_csv(look: Look, options: CsvOptions, notes: list[str]) -> Reading:
         columns=columns,
         skip_lines=skipped,
     )
+
+
+def _reads_more_escaped(data: bytes, dialect: Dialect, sample: Sample, *, whole: bool) -> bool:
+    """Whether more rows of a sample have one length where a backslash escapes quotes in them."""
+    if not dialect.quote or (_BACKSLASH + dialect.quote).encode() not in data:
+        return False
+    escaped = read_sample(data, replace(dialect, escape=_BACKSLASH), whole=whole)
+    return _largest_share(escaped) > _largest_share(sample)
+
+
+def _largest_share(sample: Sample) -> float:
+    lengths = {len(row) for row in sample.rows}
+    return max(map(sample.share_with, lengths), default=0.0)
 
 
 def _skipped_lines(

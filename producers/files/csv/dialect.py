@@ -60,6 +60,14 @@ def find_newline(data: bytes) -> str:
     return "\r" if b"\r" in data and b"\n" not in data else "\n"
 
 
+def find_row_end(data: bytes) -> str:
+    """The same for a table; `"\\r\\n"` where most lines end with several returns and a newline.
+
+    Such ends come of CRLF of which the LF was turned into CRLF once more.
+    """
+    return "\r\n" if 2 * data.count(b"\r\r\n") > data.count(b"\n") else find_newline(data)
+
+
 def find_quote(data: bytes) -> str:
     """A single quote where fields stand between such and next to none between double ones."""
     data = data[:_QUOTE_BYTES]
@@ -82,7 +90,7 @@ def find_delimiter(data: bytes, dialect: Dialect, name: str, *, whole: bool) -> 
     A comma where there is but one column.
     """
     best, best_score = ",", 0.0
-    first_row = data.lstrip(b"\r\n").split(dialect.newline.encode(), 1)[0]
+    first_row = data.lstrip(b"\r\n").split(dialect.line_end, 1)[0]
     candidates = [d for d in DELIMITERS if d.encode() in first_row]
     if len(candidates) == 1 and candidates != [":"]:
         return candidates[0]

@@ -19,7 +19,8 @@ class Dialect:
     """How fields and rows are separated.
 
     `quote` may be empty: no field is quoted. `escape` is the quote (doubled), empty, or a
-    character of its own. `newline` is `"\\n"` (with or without a `\\r` before it) or `"\\r"`.
+    character of its own. `newline` is `"\\n"` (with or without a `\\r` before it), `"\\r\\n"` (with
+    any number of them) or `"\\r"`.
     """
 
     delimiter: str = ","
@@ -31,6 +32,11 @@ class Dialect:
     def own_escape(self) -> str:
         """The escape where it is a character of its own."""
         return self.escape if self.escape != self.quote else ""
+
+    @property
+    def line_end(self) -> bytes:
+        """What each line of it ends with."""
+        return b"\r" if self.newline == "\r" else b"\n"
 
     @property
     def is_plain(self) -> bool:
@@ -45,6 +51,9 @@ class Dialect:
 
 
 CANONICAL = Dialect()
+# By `newline`: how a row ends, and which returns and newlines are text in a plain field.
+_ROW_ENDS = {"\n": rb"\r?\n", "\r\n": rb"\r*+\n", "\r": rb"\r\n?"}
+_NO_ROW_ENDS = {"\n": rb"\r(?!\n)", "\r\n": rb"\r(?!\r*+\n)", "\r": rb"\n"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,8 @@ class RowGrammar:
         self.dialect = dialect
         self.delimiter = dialect.delimiter.encode()
         self.quote = dialect.quote.encode()
-        self.newline = dialect.newline.encode()
+        self.newline = dialect.line_end
+        self._many_returns = dialect.newline == "\r\n"
         self._escape = dialect.own_escape.encode()
         blanks = b"" if dialect.delimiter == " " else b" *+"
         self._lead = blanks + re.escape(self.quote)
@@ -88,7 +98,7 @@ class RowGrammar:
                 self._quoted(blanks) + b"|" if self.quote else b"",
                 self._plain(),
                 re.escape(self.delimiter),
-                rb"\r?\n" if dialect.newline == "\n" else rb"\r\n?",
+                _ROW_ENDS[dialect.newline],
             )
         )
         self._opening = re.compile(self._lead) if self.quote else None
@@ -103,8 +113,8 @@ class RowGrammar:
         return self._lead + b"(?P<quoted>(?:%b)*+)" % b"|".join(units) + quote + blanks
 
     def _plain(self) -> bytes:
-        lone_return = rb"\r(?!\n)" if self.newline == b"\n" else rb"\n"
-        units = [_anything_but(self.delimiter, b"\r", b"\n", self._escape), lone_return]
+        lone = _NO_ROW_ENDS[self.dialect.newline]
+        units = [_anything_but(self.delimiter, b"\r", b"\n", self._escape), lone]
         if self._escape:
             units.append(re.escape(self._escape) + rb"(?s:.)")
         not_quoted = b"(?!%b)" % self._lead if self.quote else b""
@@ -137,6 +147,11 @@ class RowGrammar:
             position = match.end()
             if match["end"] != self.delimiter:
                 return Row(position, fields)
+
+    def without_end(self, line: bytes) -> bytes:
+        """A line's bytes but for its end."""
+        line = line.removesuffix(self.newline)
+        return line.rstrip(b"\r") if self._many_returns else line.removesuffix(b"\r")
 
     def _text(self, match: re.Match[bytes]) -> bytes:
         plain = match["plain"]

@@ -19,7 +19,7 @@ _MOST_LINES: Final = 40
 _LINES_COUNTED: Final = 200
 _MOST_OF_THE_ROWS: Final = 0.75
 # `sep=;` alone on the first line says the delimiter to Excel.
-_SEPARATOR: Final = re.compile(rb'"?sep=(?P<delimiter>[^\r\n"])"?\r?\n', re.IGNORECASE)
+_SEPARATOR: Final = re.compile(rb'"?sep=(?P<delimiter>[^\r\n"])"?\r*+\n', re.IGNORECASE)
 _COMMENTS: Final = (b"#", b"//", b"%")
 
 
@@ -57,7 +57,7 @@ class _Table:
 
 
 def _find_table(data: bytes, dialect: Dialect, *, whole: bool) -> _Table | None:
-    newline = dialect.newline.encode()
+    newline = dialect.line_end
     lines = data.split(newline, _LINES_COUNTED)[:-1]
     separators = [line.count(dialect.delimiter.encode()) for line in lines]
     counted = Counter(count for count in separators if count)

@@ -43,7 +43,7 @@ class RowJudge:
         """
         stop = min(len(buffer), start + MAX_ROW_BYTES)
         if line_end > stop:
-            line = buffer[start:line_end].removesuffix(self._grammar.newline).removesuffix(b"\r")
+            line = self._grammar.without_end(buffer[start:line_end])
             return Verdict(line_end, "broken", too_long(len(line)))
         match = self._plain.match(buffer, start, stop) if self._plain else None
         line = buffer[start:line_end]

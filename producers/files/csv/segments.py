@@ -190,7 +190,7 @@ class SegmentReader:
             kept.append(buffer[kept_from:start])
             kept_from = verdict.end
             if verdict.problem:
-                row = buffer[start : verdict.end].removesuffix(newline).removesuffix(b"\r")
+                row = self._grammar.without_end(buffer[start : verdict.end])
                 self._set_aside(
                     self._line + suspect, self._start + start, len(row), verdict.problem
                 )
