@@ -198,14 +198,15 @@ def _source(project: Project, name: str) -> Iterator[Finding]:
     from headrace.cli.trial import try_source
 
     part = f"source {name}"
-    problems = [
-        said.text.strip()
-        for said in try_source(project.config, name, most_files=1)
-        if said.is_problem
-    ]
+    told = list(try_source(project.config, name, most_files=1))
+    for said in told:
+        if said.is_doubtful:
+            remedy = f"name them in `patterns` of sources.{name}, or in its `ignore`"
+            yield Finding(part, "warning", said.text.strip(), remedy)
+    problems = [said.text.strip() for said in told if said.is_problem]
     for problem in problems:
-        text, _, remedy = problem.partition(REMEDY_BEGINS)
-        yield Finding(part, "failed", text, remedy or f"headrace sources test {name}")
-    if not problems:
+        text, _, what_to_do = problem.partition(REMEDY_BEGINS)
+        yield Finding(part, "failed", text, what_to_do or f"headrace sources test {name}")
+    if not any(said.is_problem or said.is_doubtful for said in told):
         kind = project.config.settings.sources[name].kind
         yield Finding(part, "ok", f"{kind}: nothing wrong with what it has")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
+from headrace.cli.output import count
 from headrace.config import Config
 from headrace.config_api import ApiSource
 from headrace.config_files import FileSource
@@ -15,13 +17,20 @@ from headrace.config_webhook import WebhookSource
 from headrace.errors import REMEDY_BEGINS, UsageError
 from headrace.object_place import is_object_place
 
+# So many names are said of those that no pattern matches.
+_NAMED: Final = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One thing to tell of a source; `is_problem`: it is not as it has to be."""
+    """One thing to tell of a source.
+
+    `is_problem`: it is not as it has to be; `is_doubtful`: it may be meant so, or not.
+    """
 
     text: str
     is_problem: bool = False
+    is_doubtful: bool = False
 
 
 def try_source(config: Config, name: str, *, most_files: int) -> Iterator[Said]:
@@ -69,6 +78,13 @@ def trial_folder(config: Config) -> Iterator[Path]:
                 " room there",
             ) from error
         yield Path(folder)
+
+
+def missed(what: str, names: Sequence[str]) -> Said:
+    """That no pattern matches these, of which there is at least one; `what`: files, or members."""
+    text = f"  {count(len(names), what)} {'match' if len(names) > 1 else 'matches'} no pattern:"
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return Said(f"{text} {', '.join(names[:_NAMED])}{more}", is_doubtful=True)
 
 
 def cannot_be_read(error: OSError) -> str:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from headrace.cli.output import count
-from headrace.cli.trial import Said
+from headrace.cli.trial import Said, missed
 from headrace.config import Config
 from headrace.config_files import FileSource
 from headrace.producers.archives.kind import ArchiveKind, find_archive
@@ -26,10 +26,14 @@ def try_archive(
     from headrace.cli.trial_files import try_plain_file
 
     with TemporaryDirectory(dir=scratch) as folder:
-        found = unpack(Spool(Path(folder)), "trial", source, path, name, kind)
+        others: list[str] = []
+        spool = Spool(Path(folder))
+        found = unpack(spool, "trial", source, path, name, kind, on_missed=others.append)
         members = [(one.name, one.draft) for one in found if one.draft is not None]
         packed = "" if kind.compression is None else f" in {kind.compression}"
         yield Said(f"  {kind.container} archive{packed}: {count(len(members), 'member')} to take")
+        if others:
+            yield missed("member", [other.removeprefix(f"{name}/") for other in others])
         for one in found:
             if one.rejected is not None:
                 yield Said(f"  would be rejected: {one.rejected}", is_problem=True)

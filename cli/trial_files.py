@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from headrace.cli.output import count
-from headrace.cli.trial import Said, cannot_be_read, trial_folder
+from headrace.cli.trial import Said, cannot_be_read, missed, trial_folder
 from headrace.config import Config
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
+from headrace.object_place import is_object_place
 from headrace.producers.archives.kind import find_archive
 from headrace.producers.files.bad_share import check_share
 from headrace.producers.files.preview import preview
-from headrace.producers.folders.scan import WantedNames
-from headrace.producers.folders.watched_folder import WatchedFolder
+from headrace.producers.folders.scan import FileStat, Survey, WantedNames
+from headrace.producers.folders.watched_folder import WatchedFolder, as_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,17 +29,38 @@ _SHOWN_CHARACTERS: Final = 300
 def try_files(config: Config, name: str, source: FileSource, most: int) -> Iterator[Said]:
     """Read the first files; raises `FolderAbsentError`."""
     folder = WatchedFolder(config.root, name, source)
-    survey = folder.survey(WantedNames.of(source))
+    survey = folder.survey(WantedNames.of(source), others=True)
     found = survey.files
     yield Said(f"{folder.path}: {count(len(found), 'file')} match {', '.join(source.patterns)}")
     for place, reason in survey.unreadable:
         yield Said(f"  {place}: cannot be read: {reason}", is_problem=True)
+    others = (
+        [] if source.follow else [as_text(stat.name) for stat in _missed(config, source, survey)]
+    )
+    if others:
+        yield missed("file", others)
     with trial_folder(config) as scratch:
         for stat in found[:most]:
             yield Said(f"\n{stat.name} ({stat.size:,} bytes)")
             yield from try_file(config, source, stat.path, stat.name, scratch)
     if len(found) > most:
         yield Said(f"\n{count(len(found) - most, 'more file')}; --files N reads more")
+
+
+def _missed(config: Config, source: FileSource, survey: Survey) -> Iterator[FileStat]:
+    """The files that no pattern of a source in their folder or above it matches."""
+    wanted = WantedNames.of(source)
+    sources = [
+        (config.root / other.path, WantedNames.of(other))
+        for other in config.file_sources.values()
+        if not is_object_place(other.path)
+    ]
+    for stat in survey.others:
+        if wanted.misses(stat.name) and not any(
+            stat.path.is_relative_to(folder) and takes(stat.path.relative_to(folder).as_posix())
+            for folder, takes in sources
+        ):
+            yield stat
 
 
 def try_file(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from headrace.name_overlap import NameRules, name_of_both
+from headrace.name_overlap import LOCK, UNFINISHED, NameRules, name_of_both
 from headrace.object_place import is_object_place, object_place
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 Where: TypeAlias = Callable[[str], str]
 """Where a folder of the project is: an absolute path without `..`, and links where told so."""
 
+# As fnmatch reads them: a `]` at once in a set is of the set.
+_CLOSED_SET: Final = re.compile(r"\[!?+\]?+[^\]]*+\]")
 _LINE_FORMATS: Final = ("lines", "ndjson", "csv")
 
 
@@ -30,10 +33,47 @@ def check_marker(marker: str) -> None:
         )
 
 
+def check_pattern(pattern: str) -> str:
+    """The pattern; raises `ValueError` where no file has a name that it would take."""
+    parts = pattern.removeprefix("./").split("/")
+    own = parts[-1]
+    why = None
+    if not pattern:
+        why = "it is empty"
+    elif pattern.startswith("/"):
+        why = "names are relative to the source's folder"
+    elif ".." in parts:
+        why = "nothing outside the source's folder is taken"
+    elif not own:
+        why = f"it names a folder; what is in it matches {pattern}*"
+    elif "" in parts:
+        why = "no folder has an empty name"
+    elif any(part.startswith(".") for part in parts):
+        why = "names that begin with a dot are never taken"
+        if pattern == own:
+            why += f"; did you mean *{pattern}?"
+    elif own.lower().endswith(UNFINISHED):
+        why = f"unfinished files are never taken: {', '.join(UNFINISHED)}"
+    elif own.startswith(LOCK):
+        why = "the lock files of open workbooks are never taken"
+    elif "[" in _CLOSED_SET.sub("", pattern):
+        why = "its [ has no ]; the character itself is [[]"
+    if why is not None:
+        raise ValueError(f"no file can match {pattern!r}: {why}")
+    return pattern
+
+
 def check_watched(source: FileSource) -> None:
     """Raise `ValueError` where keys of the source contradict each other."""
     if (source.after_landing == "move") != (source.move_to is not None):
         raise ValueError('`after_landing = "move"` and `move_to` go together')
+    if not source.recursive:
+        for pattern in source.patterns:
+            if "/" in pattern.removeprefix("./"):
+                raise ValueError(
+                    f"no file can match {pattern!r} of `patterns`: with `recursive = false` folders"
+                    " below are not looked into"
+                )
     if source.marker is not None:
         check_marker(source.marker)
     if source.follow:

@@ -39,10 +39,13 @@ def command(project: Path, as_json: bool) -> None:
         if finding.remedy:
             click.echo(f"{'':8}  -> {finding.remedy}")
     failed = sum(finding.state == "failed" for finding in findings)
+    doubtful = sum(finding.state == "warning" for finding in findings)
     if as_json:
         print_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
     elif failed:
         click.echo(f"\n{count(failed, 'thing')} to mend")
+    elif doubtful:
+        click.echo(f"\nnothing failed; {count(doubtful, 'thing')} to look at")
     else:
         click.echo("\nall is well")
     sys.exit(3 if failed else 0)

@@ -104,10 +104,20 @@ class WantedMembers:
         A pattern with a `/` may mean the place in the archive, or in the folder with the archive's
         name before it.
         """
-        path = PurePosixPath(name.lower())
-        if path.name in _SYSTEM_FILES or not _SYSTEM_FOLDERS.isdisjoint(path.parts):
+        if _is_of_a_system(name):
             return False
         return self._wanted(name) or self._wanted(f"{archive}/{name}")
+
+    def misses(self, archive: str, name: str) -> bool:
+        """Whether a member is not wanted for the sole reason that no pattern matches it."""
+        if _is_of_a_system(name) or self(archive, name):
+            return False
+        return self._wanted.misses(name)
+
+
+def _is_of_a_system(name: str) -> bool:
+    path = PurePosixPath(name.lower())
+    return path.name in _SYSTEM_FILES or not _SYSTEM_FOLDERS.isdisjoint(path.parts)
 
 
 def _names_what_is_packed(pattern: str) -> bool:

@@ -6,11 +6,11 @@ passed nothing of the archive is taken, so that one which is let in later comes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Final, cast
 
 from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
@@ -20,7 +20,7 @@ from headrace.producers.archives.member import (
     DamagedMemberError,
     Member,
 )
-from headrace.producers.archives.names import WantedMembers
+from headrace.producers.archives.names import WantedMembers, shown_name
 from headrace.producers.archives.tar import tar_members
 from headrace.producers.archives.zip import zip_members
 from headrace.producers.files.compression import open_decompressed
@@ -30,6 +30,9 @@ from headrace.producers.files.expansion_limits import (
     LimitPassedError,
 )
 from headrace.producers.spool.spool import Draft, Spool
+
+# So many members that are passed over are named.
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +48,23 @@ class Unpacked:
 
 
 def unpack(
-    spool: Spool, source_name: str, source: FileSource, path: Path, name: str, kind: ArchiveKind
+    spool: Spool,
+    source_name: str,
+    source: FileSource,
+    path: Path,
+    name: str,
+    kind: ArchiveKind,
+    *,
+    on_missed: Callable[[str], None] = lambda _: None,
 ) -> list[Unpacked]:
     """Unpack the archive of this name and kind; there is at least one of what comes of it.
 
-    It stays where it is. Raises what writing the spool does, with no draft left behind.
+    It stays where it is. `on_missed` hears the name of each member that no pattern matches.
+    Raises what writing the spool does, with no draft left behind.
     """
     limits = ExpansionLimits.of(source.archive)
     meter = ExpansionMeter(limits, name, path.stat().st_size)
-    unpacking = _Unpacking(spool, source_name, WantedMembers.of(source), limits, meter)
+    unpacking = _Unpacking(spool, source_name, WantedMembers.of(source), limits, meter, on_missed)
     try:
         unpacking.unpack(path, name, kind, depth=0)
         spool.sync_drafts([one.draft for one in unpacking.found if one.draft is not None])
@@ -76,24 +87,31 @@ class _Unpacking:
         wanted: WantedMembers,
         limits: ExpansionLimits,
         meter: ExpansionMeter,
+        on_missed: Callable[[str], None],
     ) -> None:
         self._spool = spool
         self._source_name = source_name
         self._wanted = wanted
         self._limits = limits
         self._meter = meter
+        self._on_missed = on_missed
         self.found: list[Unpacked] = []
 
     def unpack(self, path: Path, name: str, kind: ArchiveKind, *, depth: int) -> None:
         """Add what the archive at `path` holds; raises `LimitPassedError`."""
         before = len(self.found)
         passed_over = 0
+        names: list[str] = []
         try:
             with self._members(path, name, kind) as members:
                 for member in members:
                     self._meter.count_member()
                     if member.problem is None and not self._wanted(name, member.name):
                         passed_over += 1
+                        if len(names) < _NAMED:
+                            names.append(shown_name(member.name))
+                        if self._wanted.misses(name, member.name):
+                            self._on_missed(f"{name}/{shown_name(member.name)}")
                         continue
                     self._take(member, name, kind, depth)
         except BrokenArchiveError as error:
@@ -105,11 +123,11 @@ class _Unpacking:
             self.drop_after(before)
             self._reject(name, error)
         if len(self.found) == before:
-            members_found = f"{passed_over:,} members that are not" if passed_over else "none"
             self._reject(
                 name,
                 DeliveryRejectedError(
-                    f"{name}: expected members that the source takes, found {members_found}",
+                    f"{name}: expected members that the source takes, found"
+                    f" {_passed_over(passed_over, names)}",
                     remedy="`patterns` and `ignore` say which names are taken; hidden and"
                     " unfinished files are not",
                 ),
@@ -164,6 +182,14 @@ class _Unpacking:
         with _opened(path, kind, name) as file:
             counted = cast(BinaryIO, self._meter.counted(file)) if kind.compression else file
             yield tar_members(counted, name)
+
+
+def _passed_over(members: int, names: Sequence[str]) -> str:
+    if not members:
+        return "none"
+    others = f"{members:,} members that are" if members > 1 else "1 member that is"
+    more = f" and {members - len(names):,} more" if members > len(names) else ""
+    return f"{others} not: {', '.join(names)}{more}"
 
 
 def _opened(path: Path, kind: ArchiveKind, name: str) -> BinaryIO:

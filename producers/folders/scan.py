@@ -141,13 +141,11 @@ class WantedNames:
 
     def __call__(self, name: str) -> bool:
         """Whether a file of this name is wanted."""
-        if name.lower().endswith(UNFINISHED) or not self._may_be(name):
-            return False
-        if name.rpartition("/")[2].startswith(LOCK):
-            return False
-        if self.marker is not None and self.marker.is_marker(name):
-            return False
-        return self._patterns.match(name)
+        return self._may_be_taken(name) and self._patterns.match(name)
+
+    def misses(self, name: str) -> bool:
+        """Whether a file is not wanted for the sole reason that no pattern matches it."""
+        return self._may_be_taken(name) and not self._patterns.match(name)
 
     def looks_into(self, folder: str) -> bool:
         """Whether files in this folder may be wanted."""
@@ -156,6 +154,14 @@ class WantedNames:
     def may_be_of_a_log(self, name: str) -> bool:
         """Whether a file that is not wanted may be what is left of one that was."""
         return self._may_be(name)
+
+    def _may_be_taken(self, name: str) -> bool:
+        """Whether a file of this name is wanted if a pattern matches it."""
+        if name.lower().endswith(UNFINISHED) or not self._may_be(name):
+            return False
+        if name.rpartition("/")[2].startswith(LOCK):
+            return False
+        return self.marker is None or not self.marker.is_marker(name)
 
     def _may_be(self, name: str) -> bool:
         if name.startswith(".") or "/." in name:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from headrace.config import Settings
 from headrace.config_files import FileSource
+from headrace.name_overlap import NameRules
 
 LINES: dict[str, Any] = {"format": "lines", "lines": {"pattern": "apache_common"}}
 
@@ -92,3 +93,36 @@ def test_files_are_not_moved_to_where_they_would_be_found_again(
         return
     with pytest.raises(ValidationError, match="would be found again"):
         settings(**sources)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("", "it is empty"),
+        ("[", r"its \[ has no \]"),
+        ("[a].[cs", r"its \[ has no \]"),
+        ("a[].csv", r"its \[ has no \]"),
+        ("../*.csv", "nothing outside"),
+        ("a/../*.csv", "nothing outside"),
+        ("/tmp/*.csv", "relative to the source's folder"),
+        ("archive/", r"what is in it matches archive/\*"),
+        (".csv", r"did you mean \*\.csv\?"),
+        ("a//*.csv", "empty name"),
+        ("*.TMP", "unfinished files"),
+        ("~$*.xlsx", "lock files"),
+    ],
+)
+def test_a_pattern_that_no_file_can_match_is_refused(pattern: str, said: str) -> None:
+    assert not NameRules([pattern]).take("a.csv")
+    with pytest.raises(
+        ValidationError, match=rf"sources\.sales\.[\s\S]*no file can match .*{said}"
+    ):
+        settings(sales={"patterns": ["*.csv", pattern]})
+
+
+def test_a_pattern_of_folders_that_are_not_looked_into_is_refused() -> None:
+    with pytest.raises(ValidationError, match="with `recursive = false` folders"):
+        settings(sales={"patterns": ["a/*.csv"], "recursive": False})
+    settings(
+        sales={"patterns": ["./*.csv", "[[]x].csv", "[]].csv", "[!]a].csv"], "recursive": False}
+    )

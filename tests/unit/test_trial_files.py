@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from headrace.cli.checkup import _source
+from headrace.cli.project import open_project
 from headrace.cli.start_up import absent_folders
 from headrace.cli.trial import Said, try_source
 from headrace.config_file import load_config
 from headrace.errors import UsageError
 from headrace.producers.folders.watched_folder import FolderAbsentError
+from support.archive_files import zip_of
 
 CONFIG = """
 [project]
@@ -39,10 +43,10 @@ def refuse(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Files of this name may not be read, as by one who has no right to."""
     open_ = Path.open
 
-    def refusing(self: Path, mode: str = "r") -> object:
+    def refusing(self: Path, mode: str = "r", **how: Any) -> object:
         if self.name == name:
             raise PermissionError(13, "Permission denied", str(self))
-        return open_(self, mode)
+        return open_(self, mode, **how)
 
     monkeypatch.setattr(Path, "open", refusing)
 
@@ -97,3 +101,26 @@ def test_what_may_not_be_looked_into_is_not_nothing(
     monkeypatch.setattr(os, "scandir", partial(refusing, "inbox"))
     with pytest.raises(FolderAbsentError, match="inbox cannot be read: Permission denied"):
         tried(shop)
+
+
+def test_files_that_no_pattern_matches_are_named(shop: Path) -> None:
+    for name in ("sales.txt", "export.dat", "~$b.xlsx", "c.csv.tmp", ".hidden", "a.log"):
+        (shop / "inbox" / name).write_text("id\n1\n")
+    (shop / "headrace.toml").write_text(
+        CONFIG
+        + '[sources.logs]\nkind = "files"\npath = "./inbox"\npatterns = ["*.log"]\nstream = "x"\n'
+    )
+    (doubtful,) = [one for one in tried(shop) if one.is_doubtful]
+    assert doubtful.text == "  2 files match no pattern: export.dat, sales.txt"
+    assert not doubtful.is_problem
+    (finding,) = _source(open_project(shop), "sales")
+    assert (finding.state, finding.text) == ("warning", doubtful.text.strip())
+    assert finding.remedy is not None
+
+
+def test_members_that_no_pattern_matches_are_named(shop: Path) -> None:
+    (shop / "inbox" / "a.zip").write_bytes(
+        zip_of({"a.csv": b"id\n1\n", "b/sales.txt": b"x", "__MACOSX/._a.csv": b"x"})
+    )
+    (doubtful,) = [one.text for one in tried(shop) if one.is_doubtful]
+    assert doubtful == "  1 member matches no pattern: b/sales.txt"
