@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from headrace.config_objects import check_objects
 from headrace.config_pages import JmesPath
 from headrace.config_section import Section, check_name, check_names
-from headrace.config_watched import check_pattern, check_watched
+from headrace.config_watched import check_patterns, check_watched
 from headrace.encodings import encoding_name
 from headrace.units import Bytes, Seconds
 
@@ -148,7 +148,7 @@ class FileSource(Section):
     ] = Field(default_factory=dict)
     stream: Annotated[str, Field(description="where its records go")]
     patterns: Annotated[
-        tuple[Annotated[str, AfterValidator(check_pattern)], ...],
+        tuple[str, ...],
         Field(min_length=1, description="names of the files to take"),
     ] = (
         "*.csv",
@@ -252,6 +252,7 @@ class FileSource(Section):
     ] = ArchiveOptions()
 
     _check_stream = field_validator("stream")(check_name)
+    _check_patterns = field_validator("patterns")(check_patterns)
 
     @field_validator("encoding")
     @classmethod

@@ -33,8 +33,14 @@ def check_marker(marker: str) -> None:
         )
 
 
-def check_pattern(pattern: str) -> str:
-    """The pattern; raises `ValueError` where no file has a name that it would take."""
+def check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The patterns; raises `ValueError` where no file has a name that one would take."""
+    for pattern in patterns:
+        _check_pattern(pattern)
+    return patterns
+
+
+def _check_pattern(pattern: str) -> None:
     parts = pattern.removeprefix("./").split("/")
     own = parts[-1]
     why = None
@@ -60,7 +66,6 @@ def check_pattern(pattern: str) -> str:
         why = "its [ has no ]; the character itself is [[]"
     if why is not None:
         raise ValueError(f"no file can match {pattern!r}: {why}")
-    return pattern
 
 
 def check_watched(source: FileSource) -> None:
