@@ -293,7 +293,17 @@ class Ledger(RevokedDeliveries, LandedFiles, SourceCursors, Versions):
         )
 
     def repeats(self, delivery_id: str, original: str) -> None:
-        """A delivery that was rejected before turns out to repeat one accepted since."""
+        """A delivery that was rejected before turns out to repeat one accepted since.
+
+        So do its own duplicates, then: what a duplicate is of has records.
+        """
+        row = self.delivery(delivery_id)
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE deliveries SET duplicate_of = ? WHERE source = ?"
+                " AND (content_hash = ? OR name = ?) AND state = 'duplicate' AND duplicate_of = ?",
+                (original, row.source, row.content_hash, row.name, delivery_id),
+            )
         self._move(
             delivery_id,
             (DeliveryState.REJECTED,),

@@ -124,6 +124,23 @@ def test_a_duplicate_goes_once_its_original_has_landed(shop: Landing) -> None:
     assert shop.there("done") == ["a-2.csv", "a.csv", "b.csv"]
 
 
+def test_a_duplicate_of_what_repeats_another_since_goes_with_that_one(shop: Landing) -> None:
+    shop.drop("a.csv", "A")
+    shop.take()
+    reject(shop, "a.csv")
+    for _ in range(2):
+        shop.drop("b.csv", "A")
+        shop.take()
+    reject(shop, "b.csv")
+    a, b, again = shop.ledger.deliveries(list(DeliveryState))
+    assert again.duplicate_of == b.delivery_id
+    shop.ledger.retry(a.delivery_id, "sales")
+    shop.ledger.repeats(b.delivery_id, a.delivery_id)
+    assert shop.put_away() == 0
+    shop.land()
+    assert shop.put_away() == 2
+
+
 def test_what_was_revoked_stays_and_what_was_read_anew_goes(shop: Landing) -> None:
     shop.drop("a.csv", "A")
     shop.drop("b.csv", "B")
