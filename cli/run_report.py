@@ -65,6 +65,8 @@ def print_report(project: Project, report: PassReport) -> None:
         click.echo(part)
     if not parts and produced.get("unreachable", 0):
         click.echo("nothing new from the sources that could be reached; silver and gold are fresh")
+    elif not parts and produced.get("left", 0):
+        click.echo("nothing new beside what was left; silver and gold are fresh")
     elif not parts and not project.config.settings.sources:
         click.echo("nothing can arrive: headrace.toml has no [sources.<name>] yet")
     elif not parts:

@@ -12,7 +12,8 @@ class ProduceProgress:
     """How far a run is. Done: published, or turned out to be unreadable.
 
     `records_total`: records sent so far, and so to be expected in bronze. `requests_total`: of
-    sources that are polled, one for each window of time and value of a variable.
+    sources that are polled, one for each window of time and value of a variable. `waits`: what
+    polls wait for, in words.
     """
 
     deliveries_total: int = 0
@@ -21,6 +22,7 @@ class ProduceProgress:
     records_total: int = 0
     requests_total: int = 0
     requests_done: int = 0
+    waits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,10 @@ class ProduceSummary:
         """What a person should read, a line each."""
         notices = [f"{row.name}: rejected: {row.reason}" for row in self.rejections]
         notices += [f"{row.name}: not published: {row.reason}" for row in self.failures]
-        notices += [f"{left.name}: left for the next run: {left.reason}" for left in self.left]
+        notices += [
+            f"{left.source}: {left.name}: left for the next run: {left.reason}"
+            for left in self.left
+        ]
         return [*self.unreachable, *notices, *self.notes]
 
     def figures(self) -> dict[str, int]:
