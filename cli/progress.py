@@ -30,8 +30,31 @@ def _exit_on_signals_once() -> None:
     exit_on_signals()
 
 
+class _Waits:
+    """What polls wait for: each is told once."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def untold(self, data: dict[str, object]) -> Iterator[str]:
+        """Those in a producer's figures that were not told yet."""
+        waits = data.get("waits", ())
+        for text in waits if isinstance(waits, list | tuple) else ():
+            if text not in self._told:
+                self._told.add(text)
+                yield str(text)
+
+
 class QuietProgress(NoProgress):
     """No bars; notices as lines on standard error."""
+
+    def __init__(self) -> None:
+        self._waits = _Waits()
+
+    def produced(self, data: dict[str, object]) -> None:
+        """What it waits for is a notice; else a run would be silent for minutes."""
+        for text in self._waits.untold(data):
+            self.notice(text)
 
     def refreshing(self, what: str) -> None:  # noqa: ARG002
         """The roles are gone: nothing has to be stopped in order any more."""
@@ -50,6 +73,7 @@ class BarProgress:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
         from rich.progress import TimeElapsedColumn as Elapsed
 
+        self._waits = _Waits()
         self._bars = Progress(
             TextColumn("{task.description:<10}"),
             BarColumn(),
@@ -73,6 +97,8 @@ class BarProgress:
 
     def produced(self, data: dict[str, object]) -> None:
         """The producer's figures move the first bar and the second one's total."""
+        for text in self._waits.untold(data):
+            self.notice(text)
         figures = {name: value for name, value in data.items() if isinstance(value, int)}
         self._bars.update(
             self._publish,

@@ -314,6 +314,7 @@ class Round(Follower):
             records_total=self._records,
             requests_total=sum(poll.requests_total for poll in self._polls.values()),
             requests_done=sum(poll.requests_done for poll in self._polls.values()),
+            waits=self._polling.waits_of(self._sources),
         )
         if now != self._told:
             self._told = now

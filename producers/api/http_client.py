@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from types import TracebackType
 from typing import Final, Self
 
@@ -38,6 +40,8 @@ from headrace.producers.delivery import Exchange
 log = structlog.get_logger("produce")
 
 _TOKEN_ANSWER_BYTES: Final = 2**20
+# A person who waits so long wants to know what for.
+_TOLD_WAIT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class ApiClient:
     """One source's way to its API; used in one event loop, closed at its end.
 
     `cursors`: the ledger, which counts the day's requests. `transport`: in the network's place.
+    `on_wait` hears, in words, of a request that waits for its next try longer than a moment.
     """
 
     def __init__(
@@ -64,10 +69,12 @@ class ApiClient:
         cursors: Cursors,
         clock: Clock = Clock(),  # noqa: B008 - frozen
         transport: httpx.AsyncBaseTransport | None = None,
+        on_wait: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._name = name
         self._source = source
         self._clock = clock
+        self._on_wait = on_wait
         self._redaction = Redaction(source.secrets, secret_query_names(source.auth))
         self._sender = Sender(source.timeouts, self._redaction, transport=transport)
         self._credentials: Credentials = credentials_of(
@@ -228,6 +235,11 @@ class ApiClient:
             attempt=state.attempt_number,
             seconds=round(state.upcoming_sleep, 1),
         )
+        if state.upcoming_sleep >= _TOLD_WAIT_SECONDS:
+            again = self._clock.now() + timedelta(seconds=state.upcoming_sleep)
+            number, most = state.attempt_number + 1, self._source.retries.attempts
+            text = f"{error}: asked again at {again:%H:%M:%S} UTC (try {number} of {most})"
+            self._on_wait(self.shown(f"{self._name}: {text}"))
 
 
 def _header(headers: Pairs, name: str) -> str | None:

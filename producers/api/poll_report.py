@@ -23,7 +23,7 @@ FailureReason = Literal["refused", "unavailable", "budget", "content", "paginati
 
 @dataclass(frozen=True, slots=True)
 class PollFailure:
-    """A poll that ended before it was through; what it had brought stays.
+    """A poll that ended before it was through, or brought what is no use; what came stays.
 
     `reason`: for the metrics. `text`: a complete message. `again`: when it is tried next, in words.
     """
@@ -32,9 +32,10 @@ class PollFailure:
     reason: FailureReason
     text: str
     again: str
+    what: str = "not polled to its end"
 
     def __str__(self) -> str:
-        return f"{self.source}: not polled to its end: {self.text}; {self.again}"
+        return f"{self.source}: {self.what}: {self.text}; {self.again}"
 
 
 @dataclass(slots=True)
@@ -78,3 +79,14 @@ def failure_of(source: str, error: HeadraceError, again: str) -> PollFailure:
     notes = [str(error), *getattr(error, "__notes__", ())]
     text = "; ".join(notes).removeprefix(f"sources.{source}: ").replace("\n  -> ", "; ")
     return PollFailure(source, reason, text, again)
+
+
+def still_rejected(source: str, name: str) -> PollFailure:
+    """A page came that stands rejected, and nothing that would change this has changed."""
+    return PollFailure(
+        source,
+        "content",
+        f"{name} is what was rejected before (headrace deliveries --state rejected)",
+        "it is read anew when the source's config changes",
+        what="a page stands rejected",
+    )

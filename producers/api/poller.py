@@ -21,7 +21,7 @@ from headrace.producers.api.plan import Plan
 from headrace.producers.api.poll_report import PollReport, failure_of
 from headrace.producers.api.walk import Series
 from headrace.producers.api.walking import Walking
-from headrace.producers.api.windows import Span
+from headrace.producers.api.windows import Span, said_of_dates
 from headrace.producers.ledger.receipt import Receipt
 from headrace.producers.task_parts import all_of
 
@@ -74,11 +74,9 @@ class Poller:
             report.failures.append(failure_of(self._name, error, self._again()))
             return report
         report.requests_total = sum(1 if w is None else len(w) for _, w in agenda)
-        if span is not None:
-            report.notes.append(
-                f"{self._name}: {report.requests_total:,} windows of {span} were still to be asked"
-                " for"
-            )
+        if span is not None and self._source.window is not None:
+            said = said_of_dates(self._source.window, span, report.requests_total, self._now())
+            report.notes.append(f"{self._name}: {said}")
         tell(report)
         slots = asyncio.Semaphore(self._source.concurrency)
         walking = Walking(

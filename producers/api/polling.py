@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from headrace.config import Config
 from headrace.config_api import ApiSource
@@ -42,6 +43,8 @@ class Polling:
         self._at_work: set[asyncio.Task[PollReport]] = set()
         # A client lasts: it knows tokens, and how often its source was asked.
         self._clients: dict[str, ApiClient] = {}
+        # By source, what its poll waits for; in words.
+        self._waits: dict[str, str] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def poll(
@@ -74,9 +77,16 @@ class Polling:
         async with self._locks[name]:
             if span is None:
                 self._waiting.pop(name, None)
-            report = await self._poller(name, source).poll(span, tell)
+            try:
+                report = await self._poller(name, source).poll(span, tell)
+            finally:
+                self._waits.pop(name, None)
         tell_poll(report)
         return report
+
+    def waits_of(self, names: Iterable[str]) -> tuple[str, ...]:
+        """What polls of these sources wait for, or waited for last: until when, and why."""
+        return tuple(self._waits[name] for name in names if name in self._waits)
 
     async def close(self) -> None:
         """End what is at work, and close the connections."""
@@ -91,7 +101,13 @@ class Polling:
     def _poller(self, name: str, source: ApiSource) -> Poller:
         client = self._clients.get(name)
         if client is None:
-            client = ApiClient(name, source, paths=self._config.paths, cursors=self._ledger)
+            client = ApiClient(
+                name,
+                source,
+                paths=self._config.paths,
+                cursors=self._ledger,
+                on_wait=partial(self._waits.__setitem__, name),
+            )
             self._clients[name] = client
         inbox = PageInbox(
             name,

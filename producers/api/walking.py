@@ -21,7 +21,7 @@ from headrace.producers.api.page_inbox import PageInbox
 from headrace.producers.api.page_records import PageUnreadableError
 from headrace.producers.api.pagination import PaginationError, RepeatedPageError
 from headrace.producers.api.plan import KeptCursor, Plan
-from headrace.producers.api.poll_report import PollReport
+from headrace.producers.api.poll_report import PollReport, still_rejected
 from headrace.producers.api.unfinished import Unfinished
 from headrace.producers.api.walk import Series, Walk
 from headrace.producers.api.windows import Span
@@ -209,11 +209,16 @@ class Walking:
         elif came.before is not None:
             await to_its_end(self._received(self._inbox.confirm(came.before, cursors)))
         else:
-            await to_its_end(self._received(self._inbox.receive(name, came.page, cursors)))
+            receipts = await to_its_end(
+                self._received(self._inbox.receive(name, came.page, cursors))
+            )
+            if not receipts:
+                self._report.failures.append(still_rejected(self._report.source, name))
 
-    async def _received(self, receiving: Awaitable[Sequence[Receipt]]) -> None:
+    async def _received(self, receiving: Awaitable[Sequence[Receipt]]) -> Sequence[Receipt]:
         """Make a page durable and have it published: the one is not done without the other."""
         receipts = await receiving
         self._report.new += sum(receipt.goes_on for receipt in receipts)
         self._report.unchanged += sum(not receipt.goes_on for receipt in receipts)
         self._on_received(receipts)
+        return receipts

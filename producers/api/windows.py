@@ -40,6 +40,17 @@ class Span:
         return f"{_short(self.start)}..{_short(self.end)}"
 
 
+def said_of_dates(rule: Window, span: Span, windows: int, now: datetime) -> str:
+    """What becomes of dates that were asked for, first and last; of `windows` windows."""
+    first, last = span.start.date(), (span.end - _DAY).date()
+    dates = f"{first}" if first == last else f"{first} to {last}"
+    ended = span_ended(rule, span, now)
+    if ended is None:
+        return f"nothing to ask for yet: {dates} has not ended"
+    text = f"{windows:,} windows of {dates} were still to be asked for"
+    return text if ended == span else f"{text}; what ends after {_short(ended.end)} is not yet"
+
+
 def span_of_dates(first: date, last: date) -> Span:
     """From the first date's midnight in UTC to the end of the last. Raises `UsageError`."""
     if last < first:

@@ -27,6 +27,7 @@ from headrace.producers.api.pagination import Position
 from headrace.producers.api.unfinished import Unfinished, unfinished_from
 from headrace.producers.api.windows import (
     Span,
+    said_of_dates,
     span_of_dates,
     span_to_poll,
     spans_from_text,
@@ -323,3 +324,33 @@ def test_records_are_counted_in_whatever_encoding_json_comes(body: bytes, kind: 
 def test_an_expression_that_does_not_fit_is_said(path: str) -> None:
     with pytest.raises(SearchError, match="cannot be applied"):
         page_records(b'[{"a": "x"}, {"a": 1}]', path, None)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        (
+            "2021-01-01",
+            "2021-01-05",
+            "5 windows of 2021-01-01 to 2021-01-05 were still to be asked for",
+        ),
+        ("2021-05-31", "2021-05-31", "5 windows of 2021-05-31 were still to be asked for"),
+        (
+            "2021-05-31",
+            "2021-06-03",
+            (
+                "5 windows of 2021-05-31 to 2021-06-03 were still to be asked for;"
+                " what ends after 2021-06-01 is not yet"
+            ),
+        ),
+        ("2021-06-01", "2021-06-01", "nothing to ask for yet: 2021-06-01 has not ended"),
+        (
+            "2030-01-01",
+            "2031-12-31",
+            "nothing to ask for yet: 2030-01-01 to 2031-12-31 has not ended",
+        ),
+    ],
+)
+def test_dates_are_said_as_they_were_given(first: str, last: str, said: str) -> None:
+    span = span_of_dates(date.fromisoformat(first), date.fromisoformat(last))
+    assert said_of_dates(Window(size=86_400), span, 5, NOW) == said
