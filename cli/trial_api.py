@@ -90,8 +90,12 @@ async def _ask(
     windows = plan.windows(kept.get(series[0].windows_key), None, now)
     if windows is not None:
         said.append(Said(f"{count(len(windows), 'window')} of time still to be asked for"))
+    if windows == []:
+        windows = (plan.windows(None, None, now) or [])[-1:]
         if not windows:
+            said.append(Said("  none has ended yet"))
             return None
+        said.append(Said("the last one again:"))
     walk = plan.walk(series[0], windows[0] if windows else None, now)
     cursor = KeptCursor(kept.get(series[0].cursor_key), kept.get(series[0].cursor_rule_key))
     outdated = plan.outdated(cursor)

@@ -42,6 +42,11 @@ def try_files(config: Config, name: str, source: FileSource, most: int) -> Itera
     with trial_folder(config) as scratch:
         for stat in found[:most]:
             yield Said(f"\n{stat.name} ({stat.size:,} bytes)")
+            if source.follow:
+                from headrace.cli.trial_log import try_log
+
+                yield from try_log(config, source, stat, scratch)
+                continue
             yield from try_file(config, source, stat.path, stat.name, scratch)
     if len(found) > most:
         yield Said(f"\n{count(len(found) - most, 'more file')}; --files N reads more")
@@ -112,12 +117,18 @@ def shown(seen: Preview) -> Iterator[str]:
         value = seen.first_without_time.value.decode(errors="replace")
         yield (
             f"  {count(seen.without_time, 'record')} without an event time that can be read,"
-            f" such as record {seen.first_without_time.number}: {value[:_SHOWN_CHARACTERS]}"
+            f" such as record {seen.first_without_time.number}: {_cut(value)}"
         )
     for fault in seen.faults:
-        yield f"  unreadable: {fault}"
+        yield f"  unreadable: {_cut(fault)}"
     for record in seen.first:
-        yield f"  {record.number}: {record.value.decode(errors='replace')[:_SHOWN_CHARACTERS]}"
+        yield f"  {record.number}: {_cut(record.value.decode(errors='replace'))}"
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    return f"{text[:_SHOWN_CHARACTERS]}... ({len(text):,} characters)"
 
 
 def _describe(seen: Preview) -> str:

@@ -162,7 +162,8 @@ def _cover_all_dates(
         try:
             found = preview(stat.path, stat.name, source, rules, scratch=scratch)
         except DeliveryRejectedError as error:
-            notes.append(f"{stat.name} would be rejected: {error.message}")
+            if error.message not in notes:  # the sample has met it before
+                notes.append(error.message)
             continue
         day = event_date(found.earliest, rules.zone)
         if day is not None and proposal.event_time.from_ == "column":

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,16 @@ import pytest
 from headrace.cli.ask_producer import ProducerToldError, ask_producer
 from headrace.cli.trial import try_source
 from headrace.config import Config
+from headrace.config_api import ApiSource
 from headrace.config_file import load_config
 from headrace.errors import UsageError
 from headrace.infra.broker.server import BrokerServer
 from headrace.metrics import API_PAGES, API_POLL_FAILURES, API_REQUESTS
 from headrace.producers.api.backfill import backfill_span
-from headrace.producers.delivery import DeliveryState
+from headrace.producers.api.plan import Plan
+from headrace.producers.api.windows import Span, spans_to_text
+from headrace.producers.delivery import Cursor, DeliveryState
+from headrace.producers.ledger.ledger import Ledger
 from headrace.producers.ledger.listing import list_deliveries
 from headrace.producers.service import produce_once
 from headrace.producers.spool.spool import Spool
@@ -299,3 +303,20 @@ def test_a_source_is_tried_without_recording_anything(
     assert any(one.is_problem and "500" in one.text for one in said)
     assert not config.paths.ledger.exists()
     assert not config.paths.spool.exists()
+
+
+def test_a_source_whose_windows_were_all_asked_for_is_tried_with_the_last(
+    server: ReplayServer, tmp_path: Path
+) -> None:
+    server.handlers["/days"] = lambda _: json_answer(b'[{"day": 1}]')
+    config = project(tmp_path / "shop", server, HISTORY)
+    source = config.settings.sources["history"]
+    assert isinstance(source, ApiSource)
+    (series,) = Plan(source, str).series()
+    always = Span(datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
+    with Ledger(config.paths.ledger) as ledger:
+        ledger.set_cursors("history", [Cursor(series.windows_key, spans_to_text([always]))])
+    said = [one.text for one in try_source(config, "history", most_files=1)]
+    assert said[:2] == ["0 windows of time still to be asked for", "the last one again:"]
+    assert "  1 record, 0 unreadable" in said
+    assert len(server.seen) == 1

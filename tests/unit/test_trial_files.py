@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from headrace.cli.checkup import _source
+from headrace.cli.commands.contract import _propose
 from headrace.cli.project import open_project
 from headrace.cli.start_up import absent_folders
 from headrace.cli.trial import Said, try_source
@@ -124,3 +125,26 @@ def test_members_that_no_pattern_matches_are_named(shop: Path) -> None:
     )
     (doubtful,) = [one.text for one in tried(shop) if one.is_doubtful]
     assert doubtful == "  1 member matches no pattern: b/sales.txt"
+
+
+def test_the_unfinished_last_line_of_a_followed_log_is_no_unreadable_one(shop: Path) -> None:
+    (shop / "headrace.toml").write_text(CONFIG + 'format = "ndjson"\nfollow = true\n')
+    (shop / "inbox" / "a.ndjson").write_text('{"id": 1}\n{"id": 2}\n{"id":')
+    said = tried(shop)
+    assert not any(one.is_problem for one in said)
+    assert [one.text for one in said if "unreadable" in one.text] == ["  2 records, 0 unreadable"]
+    assert "  its last line has no end yet, and waits for it" in [one.text for one in said]
+
+
+def test_a_long_record_is_shown_by_its_beginning(shop: Path) -> None:
+    (shop / "inbox" / "a.ndjson").write_text(f'{{"pad": "{"x" * 100_000}"}}\n')
+    text = "\n".join(one.text for one in tried(shop))
+    assert len(text) < 2_000
+    assert "xxx... (100,011 characters)" in text
+
+
+def test_a_rejected_file_is_one_note_of_a_proposal(shop: Path) -> None:
+    (shop / "inbox" / "a.csv").write_text("item\nx\n")
+    (shop / "inbox" / "b.csv").write_bytes(b"%PDF-1.7\n")
+    (note,) = [note for note in _propose(load_config(shop), "sales").notes if "b.csv" in note]
+    assert note.startswith("b.csv: found a PDF document")
