@@ -79,8 +79,9 @@ async def test_too_large_a_share_of_bad_records_rejects_the_whole_file(
     config = project.config
     source = config.settings.sources["sales"]
     assert isinstance(source, FileSource)
-    config.paths.scratch.mkdir(parents=True, exist_ok=True)
-    said = list(try_plain_file(config, source, project.inbox / "bad.csv", "bad.csv"))
+    scratch = config.paths.scratch
+    scratch.mkdir(parents=True, exist_ok=True)
+    said = list(try_plain_file(config, source, project.inbox / "bad.csv", "bad.csv", scratch))
     assert [line.text.strip() for line in said if line.is_problem] == [
         f"would be rejected: {reason}"
     ]
