@@ -206,7 +206,8 @@ def _source(project: Project, name: str) -> Iterator[Finding]:
     problems = [said.text.strip() for said in told if said.is_problem]
     for problem in problems:
         text, _, what_to_do = problem.partition(REMEDY_BEGINS)
-        yield Finding(part, "failed", text, what_to_do or f"headrace sources test {name}")
+        more = f"headrace sources test {name}"
+        yield Finding(part, "failed", text, f"{what_to_do}; {more}" if what_to_do else more)
     if not any(said.is_problem or said.is_doubtful for said in told):
         kind = project.config.settings.sources[name].kind
         yield Finding(part, "ok", f"{kind}: nothing wrong with what it has")
