@@ -142,6 +142,9 @@ def csv(dice: random.Random) -> None:
         options["quote"] = dice.choice(('"', "'", "", "«"))
     if dice.random() < 0.2:
         options["escape"] = dice.choice(("\\", '"', ""))
+    for key in ("quote", "escape"):  # which a config refuses where it is in the delimiter
+        if options.get(key) and str(options[key]) in str(options.get("delimiter")):
+            del options[key]
     if dice.random() < 0.2:
         options["header"] = dice.random() < 0.5
     if dice.random() < 0.2:
