@@ -33,7 +33,7 @@ def command(
     committed to bronze, typed into silver and aggregated into gold. It is safe to run again, also
     after it was killed: it goes on from what the tables say. While `headrace up` runs, its services
     do the work and are waited for. Exit code 1 says that a delivery was rejected or that a source
-    could not be asked; the others have landed.
+    could not be reached (its folder is not there, its API is away); the others have landed.
     """
     from headrace.cli.output import print_json
     from headrace.cli.progress import pass_progress

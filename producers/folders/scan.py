@@ -12,15 +12,11 @@ from re import IGNORECASE
 from re import compile as compile_pattern
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from headrace.name_overlap import LOCK, UNFINISHED
 from headrace.producers.folders.completion_markers import CompletionMarker
 
 if TYPE_CHECKING:
     from headrace.config_files import FileSource
-
-log = structlog.get_logger("files")
 
 # What a survey calls the folder itself, where it cannot be looked into.
 ITSELF: Final = "./"
@@ -52,19 +48,8 @@ class Survey:
     others: tuple[FileStat, ...] = ()
 
 
-def scan(folder: Path, wanted: WantedNames) -> list[FileStat]:
-    """The wanted files below `folder`, sorted by name.
-
-    What cannot be read is logged and left out; the rest is found all the same.
-    """
-    found = survey(folder, wanted)
-    for name, reason in found.unreadable:
-        log.warning("cannot_be_read", folder=str(folder), name=name, reason=reason)
-    return list(found.files)
-
-
 def survey(folder: Path, wanted: WantedNames, *, others: bool = False) -> Survey:
-    """As `scan`, with the names of what could not be read instead of a log line for each.
+    """The wanted files below `folder`, sorted by name, and what could not be read.
 
     `others`: with the files that no pattern wants, beside hidden and ignored ones. A link to a
     file is that file under the link's name; links to folders are not followed.

@@ -46,7 +46,8 @@ class WatchedFolder:
             )
         raise FolderAbsentError(
             f"sources.{self._name}.path: there is no folder {self.path}",
-            remedy=f"mkdir -p {self.path}, or change the path in headrace.toml",
+            remedy=f"mkdir -p {self.path}, mount what should be there, or change the path in"
+            " headrace.toml",
         )
 
     def survey(self, wanted: WantedNames, *, others: bool = False) -> Survey:

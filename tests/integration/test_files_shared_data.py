@@ -16,7 +16,7 @@ import pytest
 from headrace.config_files import FileSource
 from headrace.producers.files.detection import detect
 from headrace.producers.files.records import RecordBatch, read_records
-from headrace.producers.folders.scan import WantedNames, scan
+from headrace.producers.folders.scan import WantedNames, survey
 from headrace.producers.inference.inference import infer_contract
 from headrace.stream import Stream
 
@@ -174,7 +174,7 @@ def retail(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_year_of_a_shop(retail: Path, tmp_path: Path) -> None:
-    files = scan(retail, WantedNames.of(SOURCE))
+    files = survey(retail, WantedNames.of(SOURCE)).files
     assert len(files) == 305
     rows = 0
     revenue = Decimal(0)
@@ -194,7 +194,7 @@ def test_a_year_of_a_shop(retail: Path, tmp_path: Path) -> None:
 
 
 def test_the_contract_of_a_year_of_a_shop(retail: Path, tmp_path: Path) -> None:
-    files = [(stat, SOURCE) for stat in scan(retail, WantedNames.of(SOURCE))]
+    files = [(stat, SOURCE) for stat in survey(retail, WantedNames.of(SOURCE)).files]
     proposal = infer_contract(files, "sales", scratch=tmp_path)
     stream = proposal.to_stream()
     assert stream.event_time.column == "InvoiceDate"

@@ -19,7 +19,7 @@ from headrace.config_files import FileSource
 from headrace.errors import DeliveryRejectedError
 from headrace.producers.files.database import connect
 from headrace.producers.files.preview import PreviewedRecord, preview
-from headrace.producers.folders.scan import WantedNames, scan
+from headrace.producers.folders.scan import WantedNames, survey
 from headrace.producers.inference import inference
 from headrace.producers.inference.column_profile import load_sample, profile_column
 from headrace.producers.inference.inference import infer_contract
@@ -32,7 +32,7 @@ SOURCE = FileSource(kind="files", path="inbox", stream="sales")
 
 def infer(folder: Path, **limits: int) -> ContractProposal:
     inbox = folder / "inbox"
-    files = [(stat, SOURCE) for stat in scan(inbox, WantedNames.of(SOURCE))]
+    files = [(stat, SOURCE) for stat in survey(inbox, WantedNames.of(SOURCE)).files]
     return infer_contract(files, "sales", scratch=folder / "scratch", **limits)
 
 

@@ -11,7 +11,6 @@ from headrace.producers.folders.scan import (
     FileStat,
     WantedNames,
     is_settled,
-    scan,
     survey,
     survey_names,
 )
@@ -22,7 +21,7 @@ def names(
 ) -> list[str]:
     """Found by a scan, and alike by looks at the names of all there is."""
     wanted = WantedNames(patterns, ignore=ignore, recursive=recursive)
-    found = [stat.name for stat in scan(folder, wanted)]
+    found = [stat.name for stat in survey(folder, wanted).files]
     all_there = [str(path.relative_to(folder)) for path in folder.rglob("*")]
     assert [stat.name for stat in survey_names(folder, wanted, all_there).files] == found
     return found
@@ -39,7 +38,7 @@ def test_finds_files_at_any_depth_sorted(tmp_path: Path) -> None:
     make(tmp_path, "b.csv", "a/z.csv", "a/b/c.csv", "d.txt", "A.CSV.bak")
     assert names(tmp_path, "*.csv") == ["a/b/c.csv", "a/z.csv", "b.csv"]
     assert names(tmp_path, "*.csv", "*.txt") == ["a/b/c.csv", "a/z.csv", "b.csv", "d.txt"]
-    (stat,) = scan(tmp_path, WantedNames(["d.txt"]))
+    (stat,) = survey(tmp_path, WantedNames(["d.txt"])).files
     real = (tmp_path / "d.txt").stat()
     assert stat == FileStat(
         tmp_path / "d.txt", "d.txt", real.st_ino, real.st_size, real.st_mtime_ns
@@ -70,7 +69,7 @@ def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_no_end(tmp_path: Path) -> None:
-    assert scan(tmp_path / "nowhere", WantedNames(["*"])) == []
+    assert survey(tmp_path / "nowhere", WantedNames(["*"])).files == ()
 
 
 @pytest.mark.parametrize(
@@ -94,7 +93,7 @@ def test_a_file_unchanged_for_the_settling_time_is_complete(
 
 def test_upper_case_endings_are_taken(tmp_path: Path) -> None:
     (tmp_path / "SALES.CSV").write_text("a\n1\n")
-    assert [stat.name for stat in scan(tmp_path, WantedNames(["*.csv"]))] == ["SALES.CSV"]
+    assert [stat.name for stat in survey(tmp_path, WantedNames(["*.csv"])).files] == ["SALES.CSV"]
 
 
 def test_named_files_are_found_as_a_scan_finds_them(tmp_path: Path) -> None:
@@ -103,7 +102,7 @@ def test_named_files_are_found_as_a_scan_finds_them(tmp_path: Path) -> None:
     asked = ["b.csv", "a/z.csv", "a/z.csv", "d.txt", ".h.csv", ".h/a.csv", "e.csv.part"]
     found = survey_names(tmp_path, WantedNames(["*.csv"]), [*asked, "gone.csv", "folder.csv"])
     assert found.files == tuple(
-        stat for stat in scan(tmp_path, WantedNames(["*.csv"])) if stat.name != "other.csv"
+        stat for stat in survey(tmp_path, WantedNames(["*.csv"])).files if stat.name != "other.csv"
     )
     assert [stat.name for stat in found.files] == ["a/z.csv", "b.csv"]
     assert found.unreadable == ()
