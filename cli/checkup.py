@@ -58,6 +58,9 @@ def _guarded(part: str, findings: Iterator[Finding]) -> Iterator[Finding]:
         yield from findings
     except HeadraceError as error:
         yield Finding(part, "failed", error.message, error.remedy)
+    except OSError as error:  # somebody else's project: what is in it may not be looked at
+        text = f"{error.filename or 'a file of it'} cannot be used: {error.strerror or error}"
+        yield Finding(part, "failed", text, "check its permissions, and who runs headrace")
 
 
 def _config(project: Project) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headrace.cli.checkup import _source
+from headrace.cli.checkup import _source, check_up
 from headrace.cli.commands.contract import _propose
 from headrace.cli.project import open_project
 from headrace.cli.start_up import absent_folders
@@ -148,3 +148,17 @@ def test_a_rejected_file_is_one_note_of_a_proposal(shop: Path) -> None:
     (shop / "inbox" / "b.csv").write_bytes(b"%PDF-1.7\n")
     (note,) = [note for note in _propose(load_config(shop), "sales").notes if "b.csv" in note]
     assert note.startswith("b.csv: found a PDF document")
+
+
+def test_the_doctor_goes_on_where_a_part_may_not_be_looked_at(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("headrace.producers.ledger.listing.list_deliveries", refusing)
+    monkeypatch.setattr("headrace.cli.checkup._broker", lambda _: iter(()))
+    monkeypatch.setattr("headrace.cli.checkup._lake", lambda _: iter(()))
+    found = {finding.part: finding for finding in check_up(open_project(shop))}
+    assert found["ledger"].text.endswith("ledger.db cannot be used: Permission denied")
+    assert found["source sales"].state == "ok"
