@@ -72,15 +72,27 @@ def archive() -> bytes:
             b"upstream connect error",
             "found text that begins with 'upstream connect error', expected a Parquet file as its",
         ),
-        ("a.xlsx", b"Access Denied\n", "found text that begins with 'Access Denied', expected a wor"),
+        (
+            "a.xlsx",
+            b"Access Denied\n",
+            "found text that begins with 'Access Denied', expected a wor",
+        ),
         ("a.ods", b"a;b\n1;2\n", "found text that begins with 'a;b', expected a workbook as its"),
         ("a.avro", b'{"error": "gone"}', "found JSON, expected an Avro file as its name says"),
         ("a.avro", b"<html>", "found an HTML page, expected an Avro file as its name says"),
         ("a.pq", b'<?xml version="1.0"?>', "found an XML document, expected a Parquet file as its"),
-        ("a.xml", b"retry later\n", "found text that begins with 'retry later', expected XML as its"),
+        (
+            "a.xml",
+            b"retry later\n",
+            "found text that begins with 'retry later', expected XML as its",
+        ),
         ("a.rss", b'{"a": 1}\n', "found JSON, expected XML as its name says"),
         ("a.xml.gz", gzip.compress(b"a,b\n1,2\n"), "expected XML as its name says"),
-        ("a.json", b'<?xml version="1.0"?>', "found an XML document, expected JSON as its name says"),
+        (
+            "a.json",
+            b'<?xml version="1.0"?>',
+            "found an XML document, expected JSON as its name says",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_what_was_found(
