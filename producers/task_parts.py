@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
-from headrace.errors import BrokerError
+from headrace.errors import BrokerError, HeadraceError
 
 log = structlog.get_logger("produce")
 
@@ -79,8 +79,16 @@ async def to_its_end(work: Coroutine[Any, Any, _T]) -> _T:
     if cancelled is None:
         return task.result()
     if not task.cancelled() and (failure := task.exception()) is not None:
-        log.error("failed_after_who_asked_was_gone", exc_info=failure)
+        _tell(failure)
     raise cancelled
+
+
+def _tell(failure: BaseException) -> None:
+    """A traceback only for what is no ordinary failure, such as a full disk."""
+    if isinstance(failure, HeadraceError):
+        log.error("ended_with_an_error", reason=failure.message, remedy=failure.remedy)
+    else:
+        log.error("ended_with_an_error", exc_info=failure)
 
 
 async def thread_to_its_end(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -232,13 +232,25 @@ async def test_what_is_awaited_to_its_end_gives_and_raises_what_it_does() -> Non
         await thread_to_its_end(int, "x")
 
 
-async def test_what_fails_after_who_asked_was_gone_is_told() -> None:
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (
+            LedgerError("the disk is full", remedy="make room"),
+            {"reason": "the disk is full", "remedy": "make room"},
+        ),
+        (bug := ValueError("a bug"), {"exc_info": bug}),
+    ],
+)
+async def test_what_fails_after_who_asked_was_gone_is_told(
+    failure: Exception, told: dict[str, object]
+) -> None:
     begun, on = asyncio.Event(), asyncio.Event()
 
     async def fail() -> None:
         begun.set()
         await on.wait()
-        raise LedgerError("the disk is full", remedy="make room")
+        raise failure
 
     asks = asyncio.create_task(to_its_end(fail()))
     await begun.wait()
@@ -247,6 +259,4 @@ async def test_what_fails_after_who_asked_was_gone_is_told() -> None:
         on.set()
         with pytest.raises(asyncio.CancelledError):
             await asks
-    (line,) = lines
-    assert line["log_level"] == "error"
-    assert "the disk is full" in str(line["exc_info"])
+    assert lines == [{"event": "ended_with_an_error", "log_level": "error", **told}]
