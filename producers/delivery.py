@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -67,6 +68,15 @@ class Origin:
     inode: int
     size_bytes: int
     mtime_ns: int
+
+    @property
+    def stamp(self) -> tuple[int, int, int]:
+        """Inode, size and time of its last change: the same as long as it is unchanged."""
+        return self.inode, self.size_bytes, self.mtime_ns
+
+    def is_unchanged(self, stat: os.stat_result) -> bool:
+        """Whether what stands there now is the file as it was taken."""
+        return (stat.st_ino, stat.st_size, stat.st_mtime_ns) == self.stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,3 +237,8 @@ class DeliveryRow:
     def arrival(self) -> str:
         """Orders deliveries by when their bytes came."""
         return self.again_of or self.delivery_id
+
+    @property
+    def order(self) -> tuple[str, str]:
+        """The same, and bytes that were taken again behind what they were taken of."""
+        return self.arrival, self.delivery_id

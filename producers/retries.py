@@ -127,7 +127,7 @@ class Retries:
         if row.config_fingerprint == NEVER_RETRIED or not (row.path or row.replaces):
             return  # and of a request's pages, which may be very many, none is looked for
         for later in self._ledger.accepted_of_its_name(row):
-            if (later.arrival, later.delivery_id) > (row.arrival, row.delivery_id) and (
+            if later.order > row.order and (
                 row.replaces in self._replaced_by(later)
                 or (row.path and (self._grew(row, later) or self._grew(later, row)))
             ):
@@ -179,8 +179,7 @@ class Retries:
         if seen is None:
             return False
         origin, _ = seen
-        found = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        return found != (origin.inode, origin.size_bytes, origin.mtime_ns)
+        return not origin.is_unchanged(stat)
 
     def _original_of(self, row: DeliveryRow) -> str | None:
         accepted = self._ledger.accepted_like(row.source, row.name, row.content_hash)

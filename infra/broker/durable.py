@@ -5,17 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from headrace.durable import sync_folder
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def sync_directory(folder: Path) -> None:
-    """Make the names in `folder` durable: a new file can vanish in a power cut without this."""
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -26,4 +19,4 @@ def write_durably(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-    sync_directory(path.parent)
+    sync_folder(path.parent)

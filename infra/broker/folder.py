@@ -22,7 +22,8 @@ from uuid import uuid4
 import structlog
 from filelock import FileLock, Timeout
 
-from headrace.infra.broker.durable import sync_directory, write_durably
+from headrace.durable import sync_folder
+from headrace.infra.broker.durable import write_durably
 from headrace.infra.broker.errors import (
     BrokerAlreadyRunningError,
     BrokerFormatError,
@@ -96,7 +97,7 @@ class DataFolder:
                     self.losses.append(f"{self.topics} is gone")
             self._meta_inode = self._meta.stat().st_ino
             self.topics.mkdir(exist_ok=True)
-            sync_directory(self.path)
+            sync_folder(self.path)
         except BaseException:
             self._lock.release()
             raise

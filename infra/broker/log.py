@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from headrace.infra.broker.durable import sync_directory
+from headrace.durable import sync_folder
 from headrace.infra.broker.errors import DataFolderLostError
 from headrace.infra.broker.log_start import write_start
 from headrace.infra.broker.producers import ProducerStates
@@ -290,7 +290,7 @@ class PartitionLog:
         path = self.folder / segment_name(base)
         fd = os.open(path, _APPEND_FLAGS, 0o644)
         try:
-            sync_directory(self.folder)
+            sync_folder(self.folder)
         except OSError:
             os.close(fd)
             path.unlink(missing_ok=True)

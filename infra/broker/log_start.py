@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from headrace.infra.broker.durable import sync_directory
+from headrace.durable import sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def write_start(folder: Path, offset: int) -> None:
         marker.touch()
     for stale in markers[:-1]:
         stale.unlink(missing_ok=True)
-    sync_directory(folder)
+    sync_folder(folder)
 
 
 def _markers(folder: Path) -> list[Path]:

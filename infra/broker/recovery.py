@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from headrace.infra.broker.durable import sync_directory
+from headrace.durable import sync_folder
 from headrace.infra.broker.log_start import read_start, write_start
 from headrace.infra.broker.producers import ProducerStates
 from headrace.infra.broker.segment import SUFFIX, Segment, scan_segment, segment_name
@@ -107,7 +107,7 @@ def _begin_again(recovered: Recovered, folder: Path, index_interval_bytes: int) 
     """All was deleted up to an offset whose records the disk then lost: none that is missed."""
     path = folder / segment_name(recovered.start)
     path.touch()
-    sync_directory(folder)
+    sync_folder(folder)
     remove_segments(recovered.segments)
     recovered.segments = [
         Segment(path, recovered.start, index_interval_bytes, next_offset=recovered.start)

@@ -17,7 +17,8 @@ from uuid import UUID, uuid4
 import structlog
 from kio.schema.errors import ErrorCode
 
-from headrace.infra.broker.durable import sync_directory, write_durably
+from headrace.durable import sync_folder
+from headrace.infra.broker.durable import write_durably
 from headrace.infra.broker.errors import RequestRefusedError
 from headrace.infra.broker.log import PartitionLog
 from headrace.infra.broker.log_start import write_start
@@ -161,7 +162,7 @@ class Topics:
             write_durably(fresh / _DESCRIPTION, json.dumps(description).encode() + b"\n")
             folder = self._folder / f"{topic_id.hex[:8]}-{name[:_NAME_IN_FOLDER]}"
             fresh.rename(folder)
-            sync_directory(self._folder)
+            sync_folder(self._folder)
             self._open_topic(folder)
         except OSError as error:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -179,7 +180,7 @@ class Topics:
         gone = self._folder / f"{_GONE}{topic.topic_id.hex}"
         try:
             topic.folder.rename(gone)
-            sync_directory(self._folder)
+            sync_folder(self._folder)
         except OSError as error:
             raise RequestRefusedError(ErrorCode.kafka_storage_error, str(error)) from error
         del self._topics[name]

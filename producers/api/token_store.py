@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orjson
 
+from headrace.durable import sync_folder
 from headrace.errors import LedgerError
 
 
@@ -50,11 +51,7 @@ class TokenStore:
                 out.flush()
                 os.fsync(out.fileno())
             draft.replace(self.path)
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self.path.parent)
         except OSError as error:
             raise self._unusable(error) from error
 

@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+from headrace.durable import sync_folder
 from headrace.producers.folders.scan import FileStat
 
 _CHUNK_BYTES: Final = 4 * 2**20
@@ -143,7 +144,7 @@ def _copied(stat: FileStat, target: Path) -> Path:
             else:
                 copy.replace(candidate)
         copy.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return candidate
     raise AssertionError("there is always another name")
 
@@ -163,11 +164,3 @@ def _candidates(target: Path) -> Iterator[Path]:
         ending = f"-{number}{suffix}"
         room = _MAX_NAME_BYTES - len(os.fsencode(ending))
         yield target.with_name(os.fsdecode(stem[:room]) + ending)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -77,11 +77,7 @@ class WatchedFolder:
 
 def is_as_seen(stat: FileStat, origin: Origin) -> bool:
     """Whether a file is unchanged since it was seen."""
-    return (stat.inode, stat.size, stat.mtime_ns) == (
-        origin.inode,
-        origin.size_bytes,
-        origin.mtime_ns,
-    )
+    return (stat.inode, stat.size, stat.mtime_ns) == origin.stamp
 
 
 def as_text(name: str) -> str:

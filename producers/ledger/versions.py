@@ -5,6 +5,7 @@ By when their bytes came: what is taken again keeps its place among them.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Final
 
 from headrace.producers.delivery import ACCEPTED_STATES, NEVER_RETRIED, DeliveryRow, IdentityBy
@@ -67,7 +68,7 @@ class Versions(LedgerConnection):
             f"source = ? AND name = ? AND delivery_id <> ? AND {ACCEPTED}",
             (row.source, row.name, row.delivery_id),
         )
-        return sorted(rows, key=lambda one: (one.arrival, one.delivery_id))
+        return sorted(rows, key=attrgetter("order"))
 
     def repeats_of_landed(self) -> list[tuple[DeliveryRow, DeliveryRow]]:
         """What a name had brought last when it brought more, which repeats what landed elsewhere.

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from headrace.durable import sync_file, sync_folder
 from headrace.errors import LedgerError
 from headrace.producers.delivery import (
     Exchange,
@@ -49,8 +50,6 @@ from headrace.producers.spool.stored import (
     load,
     spool_errors,
     store,
-    sync_file,
-    sync_folder,
 )
 
 _INTAKE_PREFIX: Final = ".intake-"
@@ -210,13 +209,14 @@ class Spool:
         except FileNotFoundError as error:
             raise FileChangedError(f"{path}: vanished") from error
         with source, spool_errors(self.root), target.open("wb") as copy:
-            if not _is_as(os.fstat(source.fileno()), origin):
+            if not origin.is_unchanged(os.fstat(source.fileno())):
                 raise FileChangedError(f"{path}: changed since it was seen")
             while chunk := source.read(_COPY_CHUNK_BYTES):
                 digest.update(chunk)
                 copy.write(chunk)
                 size_bytes += len(chunk)
-            if size_bytes != origin.size_bytes or not _is_as(os.fstat(source.fileno()), origin):
+            unchanged = origin.is_unchanged(os.fstat(source.fileno()))
+            if size_bytes != origin.size_bytes or not unchanged:
                 raise FileChangedError(f"{path}: changed while it was copied")
             copy.flush()
             os.fsync(copy.fileno())
@@ -451,14 +451,6 @@ class Spool:
 
     def _folder(self, source: str, delivery_id: str) -> Path:
         return self.root / source / delivery_id
-
-
-def _is_as(stat: os.stat_result, origin: Origin) -> bool:
-    return (stat.st_ino, stat.st_size, stat.st_mtime_ns) == (
-        origin.inode,
-        origin.size_bytes,
-        origin.mtime_ns,
-    )
 
 
 def _begins_with(path: Path, size_bytes: int, content_hash: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from headrace.durable import sync_folder
 from headrace.errors import LedgerError
 from headrace.producers.delivery import (
     Exchange,
@@ -123,18 +124,3 @@ def load(path: Path, kind: type[_StoredT]) -> _StoredT | None:
             f"the spool's {path} is damaged or was written by another version of headrace",
             remedy="use the version that wrote it, or move its folder out of the spool",
         ) from error
-
-
-def sync_file(path: Path) -> None:
-    """Wait until its bytes are on disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Wait until the names in it are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

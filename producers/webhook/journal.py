@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from headrace.producers.spool.stored import sync_folder
+from headrace.durable import sync_folder
 from headrace.producers.webhook.journal_damage import keep_damaged
 from headrace.producers.webhook.journal_segment import (
     HEADER_BYTES,

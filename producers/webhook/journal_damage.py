@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from headrace.producers.spool.stored import sync_file, sync_folder
+from headrace.durable import sync_file, sync_folder
 from headrace.producers.webhook.journal_segment import SEGMENT_PREFIX, Cause, Damage
 
 log = structlog.get_logger("produce")
